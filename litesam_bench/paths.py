@@ -2,7 +2,7 @@
 
 | what | override | default |
 |---|---|---|
-| data root | `--data-root`, `LITESAM_BENCH_DATA` | `./shared/data`, `../shared/data`, `./data`, else the cache |
+| data root | `--data-root`, `LITESAM_BENCH_DATA` | `./data` if it exists, else cache/data |
 | weights | `LITESAM_BENCH_WEIGHTS` | cache/weights |
 | runs (journals) | `--runs-dir`, `LITESAM_BENCH_RUNS` | cache/runs |
 | results | `--results`, `LITESAM_BENCH_RESULTS` | `./results` |
@@ -32,10 +32,8 @@ def data_root(option: str | os.PathLike[str] | None = None) -> Path:
     chosen = option or os.environ.get("LITESAM_BENCH_DATA")
     if chosen:
         return Path(chosen).resolve()
-    for candidate in (Path("shared/data"), Path("../shared/data"), Path("data")):
-        if candidate.is_dir():
-            return candidate.resolve()
-    return cache_root() / "data"
+    here = Path("data")
+    return here.resolve() if here.is_dir() else cache_root() / "data"
 
 
 def weights_root() -> Path:

@@ -79,7 +79,7 @@ class GroundTruth:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One decoded image with its ground truth. `image` is (H, W, 3) RGB uint8 at `truth.size_hw`."""
+    """One decoded image, (H, W, 3) RGB uint8 at `truth.size_hw`, with its ground truth."""
 
     image: ImageU8
     truth: GroundTruth
