@@ -1,0 +1,59 @@
+"""What adapters without a mask decoder share: pixels of a box, and binary masks as a `MaskBatch`.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from litesam_bench.types import FloatArray, MaskBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+def pixel_span(low: FloatArray, high: FloatArray, size: int) -> tuple[IntArray, IntArray]:
+    """The pixels of one axis whose centres lie in [low, high), as start and stop.
+
+    Args:
+        low, high: (N,) edges in continuous pixels; pixel i has its centre at i + 0.5.
+        size: number of pixels of the axis; spans are clipped to 0..size.
+
+    Returns:
+        start and stop, each (N,); stop == start where no centre lies inside.
+    """
+    start = np.clip(np.ceil(low - 0.5), 0, size).astype(np.int64)
+    stop = np.clip(np.ceil(high - 0.5), 0, size).astype(np.int64)
+    return start, np.maximum(start, stop)
+
+
+def binary_batch(masks: BoolArray) -> MaskBatch:
+    """Binary masks at original-image size, one per prompt, as a system's answer.
+
+    Args:
+        masks: (N, H, W) bool.
+
+    Returns:
+        Logits of +1 and -1, (N, 1, H, W) float16 (the values are exact and the memory is half),
+        predicted IoU 1, token 0, and a `to_image` that changes nothing but the dtype.
+    """
+    import torch
+
+    logits = torch.from_numpy(masks).to(torch.float16).mul_(2).sub_(1)  # (N, H, W)
+    return MaskBatch(
+        logits=logits[:, None],
+        iou=torch.ones(len(masks), 1),
+        tokens=(0,),
+        to_image=_as_float32,
+    )
+
+
+def _as_float32(logits: Tensor) -> Tensor:
+    return logits.float()
