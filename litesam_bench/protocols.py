@@ -55,7 +55,8 @@ class Protocol:
             means, but on the expected number of images.
         crowd: keep or drop annotations with iscrowd = 1.
         min_area_px: annotations whose `area` is smaller are left out.
-        empty_truth: annotations whose mask has no pixel: `drop` them, or `score` them.
+        empty_truth: annotations whose mask has no pixel are dropped when the dataset is opened, and
+            counted there: they have no IoU, no point, and no upstream script treats them.
         gt_res: `original`, or `roundtrip-1024`: resampled to the network frame and back and
             binarised at > 0, which dilates it a little (EdgeSAM).
 
@@ -90,7 +91,7 @@ class Protocol:
     image_set: Literal["all", "annotated"] = "all"
     crowd: Literal["keep", "drop"] = "drop"
     min_area_px: float = 0.0
-    empty_truth: Literal["drop", "score"] = "drop"
+    empty_truth: Literal["drop"] = "drop"
     gt_res: Literal["original", "roundtrip-1024"] = "original"
     # scoring
     iou_eps: float = 0.0
@@ -218,7 +219,6 @@ def _evit(request: PromptRequest) -> Protocol:
         metric="miou",
         crowd="keep",
         min_area_px=1.0,
-        empty_truth="score",
         iou_eps=1e-7,
         area_bins="inclusive-both",
         companion=_companion(request),
@@ -282,7 +282,6 @@ def _ap_det(request: PromptRequest) -> Protocol:
         source="EfficientViT-SAM and TinySAM box_from_detector evaluation",
         metric="ap",
         crowd="keep",  # COCOeval ignores crowd regions itself
-        empty_truth="score",
         ap_score="detector",
         **_dialogue(request, "none"),
     )
@@ -330,7 +329,6 @@ def _ap_gt(request: PromptRequest) -> Protocol:
         source="ours: the Lite-SAM poster prints such columns without saying how",
         metric="ap",
         crowd="keep",  # as the evaluator's ignore regions; never prompted
-        empty_truth="score",
         ap_score="pred-iou",
         **_dialogue(request, "edt-max"),
     )

@@ -1,1 +1,1 @@
-"""What is kept: journals of masks (one line per image) and records of numbers (one file per run)."""
+"""What is kept: journals of masks (a line per image), records of numbers (a file per run)."""

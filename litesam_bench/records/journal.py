@@ -145,6 +145,21 @@ class RunFolder:
             )
         return cls(found[0].parent, identity)
 
+    def keep_context(self, context: dict[str, Any]) -> None:
+        """Store what a record says besides numbers; the latest run's context counts."""
+        write_atomic(self.path / "context.json", json.dumps(context, indent=1) + "\n")
+
+    def context(self) -> dict[str, Any]:
+        """The latest stored context. Raises UsageError when the run never started."""
+        try:
+            context: dict[str, Any] = json.loads((self.path / "context.json").read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise UsageError(
+                f"{self.path / 'context.json'} is missing or damaged",
+                fix="run the command that made this run again; finished images are kept",
+            ) from error
+        return context
+
     def _lines(self) -> Iterator[str]:
         for journal in sorted(self.path.glob("journal-*.jsonl")):
             with journal.open(encoding="utf-8", errors="replace", newline="\n") as handle:

@@ -1,0 +1,103 @@
+"""What runs show: a progress bar on stderr while they go, a table or JSON on stdout at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from litesam_bench.distributed import World
+from litesam_bench.errors import BenchError
+from litesam_bench.pipeline import Task
+from litesam_bench.records.journal import Entry, RunFolder
+from litesam_bench.records.schema import Record
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@contextmanager
+def progress_bar(
+    name: str, task: Task, run: RunFolder, here: World
+) -> Iterator[Callable[[Entry], None]]:
+    """A bar on stderr that counts this rank's images; other ranks than 0 stay silent."""
+    from rich.console import Console
+
+    wanted = set(task.image_ids)
+    done = sum(not entry.error for i, entry in run.entries().items() if i in wanted)
+    if task.system.spec.training == "untrained":
+        click.echo(f"{name}: untrained: random weights, its numbers are not a result", err=True)
+    if not here.is_main:
+        yield lambda entry: None
+        return
+    if done:
+        click.echo(f"{name}: {done} of {len(wanted)} images are already in {run.path}", err=True)
+    total = len(here.shard(range(len(wanted) - done)))
+    with _bar(Console(stderr=True)) as bar:
+        row = bar.add_task(name, total=total)
+
+        def advance(entry: Entry) -> None:
+            if entry.error:
+                bar.console.print(f"{name}: image {entry.image_id} failed: {entry.error}")
+            bar.advance(row)
+
+        yield advance
+
+
+def _bar(console: Any) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def show_records(records: Sequence[Record], *, json_output: bool, kept_in: Path | None) -> None:
+    """Print records; raise BenchError when some images failed, after everything was shown."""
+    if json_output:
+        click.echo(json.dumps(json_document(records), indent=1))
+    else:
+        from litesam_bench.tables.terminal import show_run
+
+        show_run(records)
+    where = f"records in {kept_in / 'records'}" if kept_in else "limited run: no record is kept"
+    click.echo(where, err=True)
+    partial = [r for r in records if r.status == "partial"]
+    if partial:
+        first = partial[0]
+        detail = next((f"; image {i}: {why}" for i, why in first.coverage.failures.items()), "")
+        raise BenchError(
+            f"{first.system['name']}: {first.reason}{detail}",
+            fix="mend what failed and run the same command again; finished images are kept",
+        )
+
+
+def json_document(records: Sequence[Record]) -> dict[str, Any]:
+    """`{"protocol", "data", "systems": {name: record without what all share}}`."""
+    raw = [json.loads(record.to_json()) for record in records]
+    return {
+        "protocol": raw[0]["protocol"] if raw else {},
+        "data": raw[0]["data"] if raw else {},
+        "systems": {
+            record["system"]["name"]: {
+                k: v for k, v in record.items() if k not in ("protocol", "data")
+            }
+            for record in raw
+        },
+    }
