@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from litesam_bench.adapters import binary_batch, pixel_span
+from litesam_bench.adapters import binary_batch, touched_pixels
 from litesam_bench.spec import InputSpec, SystemSpec
 from litesam_bench.types import (
     Capabilities,
@@ -39,7 +39,7 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
 
 
 class BoxFill:
-    """Marks the pixels whose centres lie in the prompt box."""
+    """Marks every pixel that the prompt box touches."""
 
     def embed(self, image: ImageU8) -> SizeHW:
         """Only the image's size matters."""
@@ -49,8 +49,8 @@ class BoxFill:
         """Boxes (N, 4) to N masks at original-image size."""
         assert prompts.boxes is not None, "the SPEC declares boxes only"
         height, width = embedding
-        x0, x1 = pixel_span(prompts.boxes[:, 0], prompts.boxes[:, 2], width)
-        y0, y1 = pixel_span(prompts.boxes[:, 1], prompts.boxes[:, 3], height)
+        x0, x1 = touched_pixels(prompts.boxes[:, 0], prompts.boxes[:, 2], width)
+        y0, y1 = touched_pixels(prompts.boxes[:, 1], prompts.boxes[:, 3], height)
         masks = np.zeros((len(prompts), height, width), dtype=np.bool_)
         for mask, left, right, top, bottom in zip(masks, x0, x1, y0, y1, strict=True):
             mask[top:bottom, left:right] = True

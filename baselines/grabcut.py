@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from litesam_bench.adapters import BoolArray, binary_batch, pixel_span
+from litesam_bench.adapters import BoolArray, binary_batch, touched_pixels
 from litesam_bench.spec import InputSpec, SystemSpec
 from litesam_bench.types import Capabilities, ImageU8, LoadContext, MaskBatch, Prompts, Segmenter
 
@@ -59,8 +59,8 @@ class GrabCut:
         """Boxes (N, 4) to N masks at original-image size."""
         assert prompts.boxes is not None, "the SPEC declares boxes only"
         height, width = embedding.shape[:2]
-        x0, x1 = pixel_span(prompts.boxes[:, 0], prompts.boxes[:, 2], width)
-        y0, y1 = pixel_span(prompts.boxes[:, 1], prompts.boxes[:, 3], height)
+        x0, x1 = touched_pixels(prompts.boxes[:, 0], prompts.boxes[:, 2], width)
+        y0, y1 = touched_pixels(prompts.boxes[:, 1], prompts.boxes[:, 3], height)
         masks = np.zeros((len(prompts), height, width), dtype=np.bool_)
         for mask, *box in zip(masks, x0, y0, x1, y1, strict=True):
             left, top, right, bottom = (int(edge) for edge in box)

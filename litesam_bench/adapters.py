@@ -1,4 +1,4 @@
-"""What adapters without a mask decoder share: pixels of a box, and binary masks as a `MaskBatch`.
+"""What adapters without a mask decoder share: a box's pixels, and binary masks as a `MaskBatch`.
 
 Importing this module does not import torch.
 """
@@ -19,18 +19,20 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 
-def pixel_span(low: FloatArray, high: FloatArray, size: int) -> tuple[IntArray, IntArray]:
-    """The pixels of one axis whose centres lie in [low, high), as start and stop.
+def touched_pixels(low: FloatArray, high: FloatArray, size: int) -> tuple[IntArray, IntArray]:
+    """The pixels of one axis that the interval from `low` to `high` touches, as start and stop.
+
+    Edges round outward, so that the box of an annotation keeps every pixel of its object.
 
     Args:
-        low, high: (N,) edges in continuous pixels; pixel i has its centre at i + 0.5.
+        low, high: (N,) edges in continuous pixels; pixel i reaches from i to i + 1.
         size: number of pixels of the axis; spans are clipped to 0..size.
 
     Returns:
-        start and stop, each (N,); stop == start where no centre lies inside.
+        start and stop, each (N,); stop == start where nothing is touched.
     """
-    start = np.clip(np.ceil(low - 0.5), 0, size).astype(np.int64)
-    stop = np.clip(np.ceil(high - 0.5), 0, size).astype(np.int64)
+    start = np.clip(np.floor(low), 0, size).astype(np.int64)
+    stop = np.clip(np.ceil(high), 0, size).astype(np.int64)
     return start, np.maximum(start, stop)
 
 
