@@ -1,0 +1,107 @@
+"""Reading checkpoints without running them, and loading them without leaving anything out."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from litesam_bench.errors import WeightsError
+
+_WRAPPERS = ("model", "state_dict")
+_FETCH_AGAIN = "delete the file and run: litesam-bench weights pull"
+
+
+def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a `.safetensors` file or a PyTorch checkpoint, on the CPU.
+
+    A pickle is read with `weights_only=True`: code inside it never runs. `{"model": ...}` and
+    `{"state_dict": ...}` are unwrapped.
+
+    Raises:
+        WeightsError: missing, truncated or corrupt file; a pickle that contains anything but
+            tensors and plain containers; content that is not a state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist", fix="litesam-bench weights pull")
+    try:
+        if path.suffix == ".safetensors":
+            content: object = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is not a plain checkpoint: it is corrupt, or it holds objects other than"
+            " tensors, which would run code when read; nothing in it was run",
+            fix="use the official checkpoint, or save its state_dict() as .safetensors",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, SafetensorError) as error:
+        raise WeightsError(f"{path} is truncated or corrupt: {error}", fix=_FETCH_AGAIN) from error
+
+    if isinstance(content, Mapping):
+        for key in _WRAPPERS:
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__}, not a state dict", fix=_FETCH_AGAIN
+        )
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise WeightsError(
+                f"{path} is not a state dict: {name!r} is a {type(value).__name__}",
+                fix="give a file with one tensor per parameter name",
+            )
+    return dict(content)
+
+
+def load_strict(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    allow_missing: Collection[str] = (),
+    allow_unexpected: Collection[str] = (),
+    source: str,
+) -> None:
+    """Copy `state` into `module`; every key must fit, but for the named exceptions.
+
+    Args:
+        source: what the messages call the checkpoint, usually its path.
+
+    Raises:
+        WeightsError: naming the first missing, unexpected and mis-shaped key and how many there
+            are of each, or the first tensor with NaN or infinite values.
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in state and name not in allow_missing]
+    unexpected = [name for name in state if name not in own and name not in allow_unexpected]
+    shared = [name for name in own if name in state]
+    misshaped = [name for name in shared if own[name].shape != state[name].shape]
+
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} keys are missing, first {missing[0]}")
+    if unexpected:
+        problems.append(f"{len(unexpected)} keys are unexpected, first {unexpected[0]}")
+    if misshaped:
+        name = misshaped[0]
+        problems.append(
+            f"{len(misshaped)} keys have another shape, first {name}:"
+            f" {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        )
+    if problems:
+        raise WeightsError(
+            f"{source} is a checkpoint of another architecture: {'; '.join(problems)}",
+            fix="give the checkpoint that belongs to this system: litesam-bench weights list",
+        )
+    for name in shared:
+        if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
+            raise WeightsError(f"{source}: {name} has NaN or infinite values", fix=_FETCH_AGAIN)
+    module.load_state_dict({name: state[name] for name in shared}, strict=False)
