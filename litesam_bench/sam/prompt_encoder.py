@@ -41,7 +41,7 @@ class RandomFourierEncoding(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         exact = self.positional_encoding_gaussian_matrix
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         converted = self.positional_encoding_gaussian_matrix
         if converted.dtype != torch.float32:
             self.positional_encoding_gaussian_matrix = exact.to(converted.device)
@@ -62,7 +62,6 @@ class PromptEncoder(nn.Module):
         dim, hidden = config.dim, config.mask_channels
         self.config = config
         self.pe_layer = RandomFourierEncoding(dim // 2)
-        # background point, foreground point, top left corner, bottom right corner
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
         self.no_mask_embed = nn.Embedding(1, dim)
@@ -138,12 +137,14 @@ class PromptEncoder(nn.Module):
         labels = labels.unsqueeze(-1)
         padding = self.not_a_point_embed.weight.expand_as(encoding)
         encoding = torch.where(labels == -1, padding, encoding)
-        for label in (0, 1):
-            kind = self.point_embeddings[label].weight
-            encoding = torch.where(labels == label, encoding + kind, encoding)
-        return encoding
+        background, foreground, _, _ = self._kinds()
+        encoding = torch.where(labels == 0, encoding + background, encoding)
+        return torch.where(labels == 1, encoding + foreground, encoding)
 
     def _embed_boxes(self, boxes: Tensor, frame_hw: SizeHW) -> Tensor:
         corners = self._encode(boxes.view(-1, 2, 2), frame_hw)
-        kinds = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
-        return corners + kinds
+        return corners + torch.cat(self._kinds()[2:])
+
+    def _kinds(self) -> list[Tensor]:
+        """Background point, foreground point, top left corner, bottom right corner: (1, dim)."""
+        return list(self.point_embeddings.parameters())
