@@ -145,6 +145,17 @@ def differing_predict_fields(a: Protocol, b: Protocol) -> list[str]:
     return sorted(k for k, v in predict_knobs(a).items() if getattr(b, k) != v)
 
 
+def check_rescorable(made: Protocol, wanted: Protocol) -> None:
+    """Raise UsageError when masks made for one protocol cannot be scored under another."""
+    differing = differing_predict_fields(made, wanted)
+    if differing:
+        raise UsageError(
+            f"masks of {made.id} cannot be scored as {wanted.id}: the model was asked something "
+            f"else ({', '.join(differing)})",
+            fix=f"litesam-bench zeroshot --protocol {wanted.id} makes them",
+        )
+
+
 # --- prompts -----------------------------------------------------------------------------------
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from litesam_bench import protocols
-from litesam_bench.errors import UsageError
 from litesam_bench.metrics import coco_ap, lvis_ap, miou, rle
 from litesam_bench.metrics.select import choose
 from litesam_bench.prompts.detector import DetectorBoxes
@@ -40,17 +39,6 @@ def score(
     if companion is not None:
         metrics |= _ap(dataset, image_ids, entries, companion, boxes)
     return metrics
-
-
-def check_rescorable(made: Protocol, wanted: Protocol) -> None:
-    """Raise UsageError when masks made for one protocol cannot be scored under another."""
-    differing = protocols.differing_predict_fields(made, wanted)
-    if differing:
-        raise UsageError(
-            f"masks of {made.id} cannot be scored as {wanted.id}: the model was asked something "
-            f"else ({', '.join(differing)})",
-            fix=f"litesam-bench zeroshot --protocol {wanted.id} makes them",
-        )
 
 
 # --- mIoU ----------------------------------------------------------------------------------------

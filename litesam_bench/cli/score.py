@@ -34,7 +34,7 @@ def score(
     RUN is a run folder or the beginning of its name. The protocol must ask the model for the same
     thing: mask choice, ground truth and averaging may differ, prompts may not.
     """
-    from litesam_bench import paths, pipeline, protocols, scoring
+    from litesam_bench import paths, pipeline, protocols
     from litesam_bench.cli.show import show_records
     from litesam_bench.datasets.open import open_dataset
     from litesam_bench.errors import DataError
@@ -49,7 +49,7 @@ def score(
     if protocol_id:
         named = protocol_id.partition("@")[0]
         wanted = protocols.get(protocol_id, None if "/" in named else made.prompt_id)
-        scoring.check_rescorable(made, wanted)
+        protocols.check_rescorable(made, wanted)
     opened = context["opened"]
     data = open_dataset(
         opened["name"],
