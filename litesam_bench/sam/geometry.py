@@ -62,11 +62,11 @@ class Frame:
 
     def to_network(self, xy: FloatArray) -> FloatArray:
         """Points (..., 2), or boxes (..., 4), from original to network pixels."""
-        return np.multiply(xy, np.tile(self.scale_xy, xy.shape[-1] // 2))
+        return np.asarray(xy * np.tile(self.scale_xy, xy.shape[-1] // 2))
 
     def to_original(self, xy: FloatArray) -> FloatArray:
         """Points (..., 2), or boxes (..., 4), from network to original pixels."""
-        return np.divide(xy, np.tile(self.scale_xy, xy.shape[-1] // 2))
+        return np.asarray(xy / np.tile(self.scale_xy, xy.shape[-1] // 2))
 
 
 def resize_image(image: ImageU8, size_hw: SizeHW) -> ImageU8:

@@ -63,10 +63,8 @@ class RelPosAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, dim) to (B, h, w, dim); (h, w) is the grid that the module was made for."""
         height, width = x.shape[1:3]
-        qkv = torch.unflatten(
-            self.qkv(x).flatten(1, 2), -1, (3, self.heads, -1)
-        )  # (B, L, 3, heads, d)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, L, d)
+        qkv = torch.unflatten(self.qkv(x).flatten(1, 2), -1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, L, 3, heads, d) to three (B, heads, L, d)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(q, height, width))
         projected: Tensor = self.proj(out.transpose(1, 2).flatten(2))
         return torch.unflatten(projected, 1, (height, width))

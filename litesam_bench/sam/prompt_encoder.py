@@ -49,8 +49,10 @@ class RandomFourierEncoding(nn.Module):
 
     def forward(self, xy: Tensor) -> Tensor:
         """(..., 2) float32 in [0, 1] to (..., 2 * features) float32."""
-        with torch.autocast(xy.device.type, enabled=False):
-            phases = 2 * math.pi * ((2 * xy - 1) @ self.positional_encoding_gaussian_matrix)
+        # spelled out, because autocast would take a matrix product to half precision
+        x, y = (2 * xy - 1).unsqueeze(-2).unbind(-1)
+        x_frequency, y_frequency = self.positional_encoding_gaussian_matrix
+        phases = 2 * math.pi * (x * x_frequency + y * y_frequency)
         return torch.cat([phases.sin(), phases.cos()], dim=-1)
 
 
@@ -142,7 +144,7 @@ class PromptEncoder(nn.Module):
         return torch.where(labels == 1, encoding + foreground, encoding)
 
     def _embed_boxes(self, boxes: Tensor, frame_hw: SizeHW) -> Tensor:
-        corners = self._encode(boxes.view(-1, 2, 2), frame_hw)
+        corners = self._encode(boxes.reshape(-1, 2, 2), frame_hw)
         return corners + torch.cat(self._kinds()[2:])
 
     def _kinds(self) -> list[Tensor]:
