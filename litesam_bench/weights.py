@@ -132,14 +132,12 @@ def pull(
     return _compare(spec, path, _hash(path), allow_unverified=False)
 
 
-def licence_notice(weights: Weights) -> str:
-    """What a user must know before using the checkpoint; "" when there is no restriction."""
-    if not weights.restriction:
+def licence_notice(spec: SystemSpec) -> str:
+    """What a user must know before using a checkpoint; "" when nothing restricts it."""
+    if spec.weights is None or not spec.weights.restriction:
         return ""
-    return (
-        f"{weights.file_name} is licensed under {weights.licence or 'its own terms'}: "
-        f"{weights.restriction}"
-    )
+    terms = spec.weights.licence or "terms of its own"
+    return f"{spec.weights.file_name} is under {terms}: {spec.weights.restriction}"
 
 
 def _compare(spec: SystemSpec, path: Path, found: str, allow_unverified: bool) -> Verified:

@@ -1,0 +1,115 @@
+"""`litesam-bench models`: the catalogue, from SPECs alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from litesam_bench.cli.options import as_json
+
+if TYPE_CHECKING:
+    from litesam_bench.registry import System
+    from litesam_bench.types import Capabilities
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  litesam-bench models list
+  litesam-bench models show sam-vit-b
+  litesam-bench models show path/to/my_sam.py"""
+)
+def models() -> None:
+    """Systems that can be measured: what they are and what they can be asked for.
+
+    Nothing is loaded to print this. Wherever a command takes systems, it takes a name (sam-vit-b),
+    a family (sam: its default; sam:all: every variant), a file (path/to/my_sam.py) or all,
+    separated by commas.
+    """
+
+
+@models.command("list", epilog="Example: litesam-bench models list --json")
+@as_json
+def list_(json_output: bool) -> None:
+    """All systems, one a line."""
+    from litesam_bench.cli.output import print_json, print_table
+    from litesam_bench.registry import systems
+
+    found = list(systems())
+    if json_output:
+        print_json({"systems": [_entry(system) for system in found]})
+        return
+    print_table(
+        ("system", "what", "input", "prompts", "training", "weights", "licence"),
+        [
+            (
+                system.spec.name,
+                system.spec.display,
+                _input(system),
+                prompts_text(system.spec.capabilities),
+                system.spec.training,
+                str(_entry(system)["weights_state"]),
+                _licence(system),
+            )
+            for system in found
+        ],
+    )
+
+
+@models.command(epilog="Example: litesam-bench models show ellipse")
+@click.argument("names")
+@as_json
+def show(names: str, json_output: bool) -> None:
+    """Everything known about one or several systems."""
+    from litesam_bench.cli.output import print_fields, print_json
+    from litesam_bench.registry import resolve
+
+    entries = [_entry(system) for system in resolve(names)]
+    if json_output:
+        print_json({"systems": entries})
+        return
+    for number, entry in enumerate(entries):
+        if number:
+            click.echo()
+        print_fields(entry)
+
+
+def prompts_text(can: Capabilities) -> str:
+    """What a system can be asked for, in a few words: `points, boxes`."""
+    words = {
+        "points": can.points,
+        "negative points": can.negative_points,
+        "boxes": can.boxes,
+        "masks": can.mask_prompt,
+        "proposals": can.propose,
+        "everything": can.everything,
+    }
+    limit = f" (at most {can.max_points} points)" if can.max_points is not None else ""
+    return ", ".join(word for word, able in words.items() if able) + limit
+
+
+def _input(system: System) -> str:
+    rule = system.spec.input.rule
+    return "image" if rule == "none" else f"{system.spec.input.size} {rule}"
+
+
+def _licence(system: System) -> str:
+    weights = system.spec.weights
+    if weights is None or weights.licence in ("", system.spec.code_licence):
+        return system.spec.code_licence
+    return f"{system.spec.code_licence}; weights {weights.licence}"
+
+
+def _entry(system: System) -> dict[str, Any]:
+    """The SPEC, where it was defined, and whether its weights are here."""
+    from litesam_bench.weights import path_of, state
+
+    weights = system.spec.weights
+    return {
+        **asdict(system.spec),
+        "source": str(system.source),
+        "weights_state": state(system.spec),
+        "weights_path": str(path_of(weights)) if weights else None,
+    }
