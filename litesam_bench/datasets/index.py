@@ -20,15 +20,13 @@ are rasterised while opening, so that counts are exact and opening stays fast.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import math
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -37,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litesam_bench.datasets.images import check_file_name
+from litesam_bench.datasets.json_file import read_json
 from litesam_bench.errors import DataError
 from litesam_bench.metrics import rle
 from litesam_bench.types import Category, GroundTruth, Instance, Rle, SizeHW
@@ -96,7 +95,7 @@ def read_index(
     Raises:
         DataError: the file is missing, is not JSON, or breaks the format; names the entry.
     """
-    document = _read_json(path)
+    document = _read_document(path)
     categories = _read_categories(_list_of(document, "categories", path), path, federated)
     images = _read_images(_list_of(document, "images", path), path, federated, file_name_of)
     annotations, skipped = _read_annotations(
@@ -179,36 +178,14 @@ def _text(value: Any) -> bytes:
 # The file
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file, _collector_off():
-            document = json.load(file)
-    except FileNotFoundError:
-        raise DataError(
-            f"annotation file {path} does not exist", fix="litesam-bench data where"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} is not valid JSON: {error}", fix="download the file again"
-        ) from None
+def _read_document(path: Path) -> dict[str, Any]:
+    document = read_json(path)
     if not isinstance(document, dict):
         raise DataError(
             f"{path} holds a {type(document).__name__}, not the object of an annotation file",
             fix="give the annotation file here, and a detector's results as --boxes",
         )
     return document
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Parsing makes millions of containers and no cycles; collecting between them costs time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _list_of(document: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ class _NoiseBank:
 
     def __init__(self, draws: Draws, size_hw: SizeHW) -> None:
         self.size_hw = size_hw
-        self._fields = [_fractal(draws, size_hw, roughness) for roughness in (0.45, 0.62, 0.8)]
+        self._fields = [_fractal(draws, size_hw, roughness) for roughness in (0.5, 0.7, 0.9)]
         self._draws = draws
 
     def cut(
@@ -92,14 +92,14 @@ def _fractal(draws: Draws, size_hw: SizeHW, roughness: float) -> Plane:
         amplitude *= roughness
         cell /= 2.0
     total -= total.mean()
-    return total / (total.std() + np.float32(1e-6))
+    return np.asarray(total / (total.std() + np.float32(1e-6)), np.float32)
 
 
 def _resize(plane: Plane, size_hw: SizeHW) -> Plane:
     shrinking = plane.shape[0] > 1.5 * size_hw[0]
     how = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    resized: Plane = cv2.resize(np.ascontiguousarray(plane), size_hw[::-1], interpolation=how)
-    return resized
+    resized = cv2.resize(np.ascontiguousarray(plane), size_hw[::-1], interpolation=how)
+    return np.asarray(resized, np.float32)
 
 
 def _hsv(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
@@ -112,12 +112,12 @@ def _hsv(hue: float, saturation: float, value: float) -> tuple[float, float, flo
     return channel(5), channel(3), channel(1)
 
 
-def _palette(draws: Draws) -> Colours:
+def _palette(draws: Draws, vivid_share: float = 0.25) -> Colours:
     """2 to 4 related colours from dark to light, (n, 3) linear: mostly the muted ones of photos."""
     hue = draws.uniform()
     if draws.chance(0.5):  # skin, wood, soil, stone, straw
         hue = draws.uniform(0.02, 0.14)
-    vivid = draws.chance(0.25)
+    vivid = draws.chance(vivid_share)
     saturation = draws.uniform(0.55, 0.9) if vivid else draws.uniform(0.04, 0.45)
     dark = draws.uniform(0.08, 0.5)
     light = min(0.98, dark + draws.uniform(0.12, 0.5))
@@ -140,7 +140,7 @@ def _colour(field: Plane, palette: Colours) -> Colours:
     part = (steps - lower)[:, None]
     table = (palette[lower] * (1 - part) + palette[lower + 1] * part).astype(np.float32)
     level = np.clip(field * np.float32(255), 0, 255).astype(np.uint8)
-    return table[level]
+    return np.asarray(table[level], np.float32)
 
 
 # --------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def _landscape(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
     """Sky or haze above a textured ground that recedes to a horizon."""
     height, width = size_hw
     horizon = int(draws.uniform(0.15, 0.5) * height)
-    haze = _palette(draws)
+    haze = _palette(draws, 0.04)
     sky_top = _hsv(draws.uniform(0.52, 0.62), draws.uniform(0.1, 0.5), draws.uniform(0.55, 0.9))
     fade = np.linspace(0, 1, horizon, dtype=np.float32)[:, None, None]
     sky = np.array(sky_top, np.float32) * (1 - fade) + fade * (0.5 + 0.4 * haze[-1])
@@ -180,7 +180,7 @@ def _landscape(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
     )
     dark = _colour(0.5 + 0.3 * noise.cut(size_hw, 2), haze * np.float32(0.35))
     canvas = canvas * (1 - trees[:, :, None]) + dark * trees[:, :, None]
-    return _defocus(canvas, draws.uniform(0.3, 2.5))
+    return _defocus(canvas, draws.uniform(0.0, 1.8))
 
 
 def _ground(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
@@ -198,28 +198,30 @@ def _ground(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
     field = cv2.remap(texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR)
     field = field * (near / near[-1]) ** np.float32(0.3)
     field = field + np.float32(0.5) * noise.cut(size_hw, 0, 1.0, 3.0)
-    return _colour(0.5 + 0.22 * field, _palette(draws))
+    field = field + np.float32(0.6) * noise.cut(size_hw, 2)
+    return _colour(0.5 + 0.22 * field, _palette(draws, 0.04))
 
 
 def _room(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
     """A wall above a table or floor, with light that falls off."""
     height, width = size_hw
     edge = int(draws.uniform(0.3, 0.75) * height)
-    wall = _texture(draws, noise, (edge, width), _palette(draws), calm=True)
-    floor = _texture(draws, noise, (height - edge, width), _palette(draws), calm=False)
+    wall = _texture(draws, noise, (edge, width), _palette(draws, 0.04), calm=True)
+    floor = _texture(draws, noise, (height - edge, width), _palette(draws, 0.04), calm=False)
     canvas = np.concatenate([wall, floor])
+    canvas *= np.clip(1 + np.float32(0.15) * noise.cut(size_hw, 2), 0.2, 2)[:, :, None]
     crease = np.exp(-np.abs(np.arange(height, dtype=np.float32) - edge) / np.float32(6))
     canvas *= (1 - np.float32(0.5) * crease)[:, None, None]
     x = np.arange(width, dtype=np.float32)[None] / width - np.float32(draws.uniform())
     y = np.arange(height, dtype=np.float32)[:, None] / height - np.float32(draws.uniform(0, 0.7))
     canvas *= (np.float32(0.45) + np.float32(0.75) / (1 + 4 * (x * x + y * y)))[:, :, None]
-    return _defocus(canvas, draws.uniform(0.3, 3.0))
+    return _defocus(canvas, draws.uniform(0.0, 2.4))
 
 
 def _clutter(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
     """Foliage, rubble or a crowded shelf: many overlapping things of all sizes, out of focus."""
     height, width = size_hw
-    palettes = [_palette(draws) for _ in range(draws.integer(1, 3))]
+    palettes = [_palette(draws, 0.12) for _ in range(draws.integer(1, 3))]
     canvas = _colour(0.5 + 0.25 * noise.cut(size_hw, 1), palettes[0])
     count = draws.integer(90, 240)
     unit = math.sqrt(height * width)
@@ -233,12 +235,13 @@ def _clutter(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
         cv2.ellipse(canvas, centre, axes, turn, 0, 360, tuple(map(float, colour)), -1)
     canvas *= np.clip(1 + np.float32(0.22) * noise.cut(size_hw, 1), 0.2, 2)[:, :, None]
     canvas *= np.clip(1 + np.float32(0.3) * noise.cut(size_hw, 0), 0.2, 2)[:, :, None]
-    return _defocus(canvas, draws.uniform(0.8, 5.0))
+    return _defocus(canvas, draws.uniform(2.0, 6.0))
 
 
 def _surface(draws: Draws, noise: _NoiseBank, size_hw: SizeHW) -> Colours:
     """One flat or folded surface seen from above: cloth, planks, gravel, a desk."""
-    canvas = _texture(draws, noise, size_hw, _palette(draws), calm=False)
+    canvas = _texture(draws, noise, size_hw, _palette(draws, 0.04), calm=False)
+    canvas *= np.clip(1 + np.float32(0.2) * noise.cut(size_hw, 2), 0.2, 2)[:, :, None]
     folds = noise.cut(size_hw, 0, draws.uniform(0.8, 2.0), draws.uniform(1.0, 3.0))
     canvas *= np.clip(1 + np.float32(draws.uniform(0.05, 0.3)) * folds, 0.2, 2)[:, :, None]
     return _defocus(canvas, draws.uniform(0.2, 1.2))
@@ -359,9 +362,9 @@ def _shadow(draws: Draws, canvas: Colours, shape: Shape, light: _Light, reach: f
     if right - left < 2 or bottom - top < 2:
         return
     moved = Shape(shape.kind, tuple(o - np.array([left, top]) for o in outlines))
-    dark = fill(moved, (bottom - top, right - left)).astype(np.float32)
-    dark = cv2.GaussianBlur(dark, (0, 0), sigma) * np.float32(draws.uniform(0.35, 0.75))
-    dark = cv2.resize(dark, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
+    covered = fill(moved, (bottom - top, right - left)).astype(np.float32)
+    soft = cv2.GaussianBlur(covered, (0, 0), sigma) * np.float32(draws.uniform(0.35, 0.75))
+    dark = cv2.resize(soft, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
     region = canvas[4 * top : 4 * bottom, 4 * left : 4 * right]
     region *= 1 - dark[: region.shape[0], : region.shape[1], None]
 
@@ -426,4 +429,4 @@ def _expose(draws: Draws, noise: _NoiseBank, canvas: Colours) -> ImageU8:
     )
     shown = np.sqrt(np.clip(canvas / (1 + np.float32(0.18) * canvas), 0, 1))
     shown += (grain * (bright[:, :, None] + colour)).astype(np.float32) * 2
-    return np.clip(shown * 255 + np.float32(0.5), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(shown * 255 + np.float32(0.5), 0, 255), np.uint8)

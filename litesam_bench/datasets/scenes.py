@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ from litesam_bench.types import (
 )
 
 SPLITS = {"scenes": 1, "scenes-train": 2}  # first word of the seed; never reuse one
-DEFAULT_IMAGES = {"scenes": 64, "scenes-train": 4096}
+DEFAULT_IMAGES = {"scenes": 64, "scenes-train": 1024}
 DEFAULT_SIZE_HW = (480, 640)
 _LAYOUT, _PIXELS = 0, 1  # last word of the seed: masks do not depend on how pixels are drawn
 
@@ -87,7 +87,7 @@ class ScenesDataset:
         """The kinds of shape."""
         return tuple(Category(number, kind) for number, kind in enumerate(KINDS, start=1))
 
-    @property
+    @cached_property
     def info(self) -> DatasetInfo:
         """The digest names the generator and its arguments, which determine every mask."""
         recipe = {
