@@ -52,7 +52,7 @@ def _field_lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
 
 @contextmanager
 def download_bar(name: str) -> Iterator[Progress]:
-    """A progress bar on stderr, in bytes; its total is known once the server has answered."""
+    """A progress bar on stderr, in bytes. It appears with the first byte that arrives."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -63,13 +63,21 @@ def download_bar(name: str) -> Iterator[Progress]:
         TransferSpeedColumn,
     )
 
-    with Progress(
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-    ) as bar:
-        row = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(row, completed=done, total=total)
+    )
+    row = bar.add_task(name, total=None)
+
+    def advance(done: int, total: int | None) -> None:
+        bar.start()  # does nothing once started
+        bar.update(row, completed=done, total=total)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()

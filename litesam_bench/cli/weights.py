@@ -69,13 +69,11 @@ def pull(names: tuple[str, ...]) -> None:
 
     for system in resolve(",".join(names)):
         spec = system.spec
-        if store.state(spec) in ("missing", "partial"):
-            if notice := store.licence_notice(spec):
-                click.echo(notice, err=True)
-            with download_bar(spec.name) as advance:
-                got = store.pull(spec, on_progress=advance)
-        else:
-            got = store.pull(spec)
+        notice = store.licence_notice(spec)
+        if notice and store.state(spec) in ("missing", "partial"):
+            click.echo(notice, err=True)
+        with download_bar(spec.name) as advance:
+            got = store.pull(spec, on_progress=advance)
         click.echo(str(got.path))
         if not got.verified:
             click.echo(

@@ -1,0 +1,1 @@
+"""Benchmarks of the harness itself: each prints what it measured as ratios."""
