@@ -77,9 +77,11 @@ class PublishedCell:
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """One row. `display` is the system's name as printed; it may be empty in merged cells."""
+    """One row. `display` is the system's name as printed, which may be empty in merged cells;
+    `name` is the one name that all our tables use for it."""
 
     system: str
+    name: str
     display: str
     cells: Mapping[str, PublishedCell]
     variant: str = ""
@@ -315,6 +317,7 @@ class _Reader:
             provenance = self._choice(raw, "provenance", where, PROVENANCES)
         return PublishedRow(
             system=system,
+            name=known[system].display,
             display=self._text(raw, "display", where, empty=True),
             cells=cells,
             variant=self._text(raw, "variant", where, empty=True),

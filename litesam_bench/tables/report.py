@@ -1,0 +1,119 @@
+"""Write every table that records and published numbers make, and remove those they no longer make.
+
+The folder `results/tables` is generated: its content is a pure function of `results/records` and
+`results/published`, so that `litesam-bench report --check` can tell whether it is up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from litesam_bench.errors import StorageError
+from litesam_bench.records.files import write_atomic
+from litesam_bench.records.schema import Record
+from litesam_bench.tables import backbones, efficientvit, zeroshot
+from litesam_bench.tables.published import PublishedTable
+from litesam_bench.tables.render import GENERATED, Table, to_csv, to_latex, to_markdown
+
+Builder = Callable[[Mapping[str, PublishedTable], Sequence[Record]], list[Table]]
+
+# The order of the index. A new table: one file with `build`, and its line here.
+BUILDERS: tuple[Builder, ...] = (zeroshot.build, backbones.build, efficientvit.build)
+_INDEX = "README.md"
+_FORMATS: Mapping[str, Callable[[Table], str]] = {
+    ".md": to_markdown,
+    ".csv": to_csv,
+    ".tex": to_latex,
+}
+
+
+def build_tables(published: Mapping[str, PublishedTable], records: Sequence[Record]) -> list[Table]:
+    """All tables, in the order of the index."""
+    tables = [table for build in BUILDERS for table in build(published, records)]
+    names = [table.name for table in tables]
+    assert len(set(names)) == len(names), "two tables would overwrite each other"
+    return tables
+
+
+def render_report(
+    published: Mapping[str, PublishedTable], records: Sequence[Record]
+) -> dict[str, str]:
+    """File name -> content of everything that belongs into the tables folder."""
+    tables = build_tables(published, records)
+    files = {_INDEX: _index(tables)}
+    for table in tables:
+        for suffix, render in _FORMATS.items():
+            files[table.name + suffix] = render(table)
+    return files
+
+
+def write_report(
+    records: Sequence[Record], published: Mapping[str, PublishedTable], out_dir: Path
+) -> list[Path]:
+    """Write the tables folder. Returns the files that were written, changed or removed.
+
+    A file whose content would not change is left alone. Files of tables that no longer exist are
+    removed: everything with one of our suffixes in this folder is generated.
+
+    Raises:
+        StorageError: a file cannot be written or removed; every file is whole, old or new.
+    """
+    files = render_report(published, records)
+    changed = stale_files(files, out_dir)
+    for path in changed:
+        if path.name in files:
+            write_atomic(path, files[path.name])
+        else:
+            try:
+                path.unlink()
+            except OSError as error:
+                raise StorageError(
+                    f"cannot remove {path}: {error.strerror}", fix="remove it by hand"
+                ) from error
+    return changed
+
+
+def stale_files(files: Mapping[str, str], out_dir: Path) -> list[Path]:
+    """Files that are missing, differ from `files`, or do not belong there any more; sorted."""
+    stale = [
+        out_dir / name
+        for name, text in files.items()
+        if not (out_dir / name).is_file() or (out_dir / name).read_text() != text
+    ]
+    leftover = [
+        path
+        for path in (out_dir.iterdir() if out_dir.is_dir() else ())
+        if path.suffix in _FORMATS and path.name not in files
+    ]
+    return sorted([*stale, *leftover])
+
+
+def _index(tables: Sequence[Table]) -> str:
+    lines = [
+        "# Tables",
+        "",
+        f"<!-- {GENERATED} -->",
+        "",
+        "Published numbers beside measured ones, one table per dataset digest and protocol.",
+        "The numbers come from `../published` and `../records`; `litesam-bench report` writes this",
+        "folder and `litesam-bench report --check` tells whether it is up to date.",
+        "",
+        "| table | data | protocol | measured systems | to measure more |",
+        "|---|---|---|---:|---|",
+    ]
+    for table in tables:
+        context = dict(table.context)
+        data = context.get("Data", "")
+        if data:
+            data = f"{data}, digest {context['Dataset digest']}"
+        size = len(table.columns) - 1
+        measured = sum(bool(row[size].text) for row in table.rows)
+        formats = ", ".join(f"[{s[1:]}]({table.name}{s})" for s in _FORMATS if s != ".md")
+        commands = "<br>".join(f"`{command}`" for command in table.commands)
+        protocol = context.get("Protocol", "")
+        lines.append(
+            f"| [{table.caption}]({table.name}.md) ({formats}) | {data} | {protocol} "
+            f"| {measured} | {commands} |"
+        )
+    return "\n".join(lines) + "\n"
