@@ -34,7 +34,7 @@ from litesam_bench.metrics.matching import (
     mean_or_nan,
 )
 from litesam_bench.metrics.rle import IntArray
-from litesam_bench.types import FloatArray, GroundTruth, SizeHW
+from litesam_bench.types import Category, FloatArray, GroundTruth, SizeHW
 
 IouType = Literal["segm", "bbox"]
 DetArea = Literal["mask", "box"]
@@ -131,6 +131,27 @@ def evaluate(
         category_ids=tuple(categories.tolist()) if use_cats else (),
         skipped=skipped,
     )
+
+
+def evaluate_dataset(
+    gts: Sequence[GroundTruth],
+    dts: Sequence[Result],
+    categories: Sequence[Category],
+    *,
+    det_area: DetArea = "mask",
+    max_dets: int = 100,
+) -> dict[str, float]:
+    """Mask AP by COCO's rules: the `stats` of `evaluate` at limits 1, 10 and `max_dets`.
+
+    `lvis_ap.evaluate_dataset` has the same signature, so that a caller chooses the rules only.
+    """
+    return evaluate(
+        gts,
+        dts,
+        category_ids=[category.id for category in categories],
+        det_area=det_area,
+        max_dets=sorted({1, 10, max_dets}),
+    ).stats
 
 
 def precision_stats(

@@ -155,6 +155,18 @@ def evaluate(
     )
 
 
+def evaluate_dataset(
+    gts: Sequence[GroundTruth],
+    dts: Sequence[Result],
+    categories: Sequence[Category],
+    *,
+    det_area: DetArea = "mask",
+    max_dets: int = 300,
+) -> dict[str, float]:
+    """Mask AP by LVIS's rules: the `stats` of `evaluate`; see `coco_ap.evaluate_dataset`."""
+    return evaluate(gts, dts, categories=categories, det_area=det_area, max_dets=max_dets).stats
+
+
 def _best_per_image(image_id: IntArray, score: FloatArray, limit: int) -> BoolArray:
     """(D,) whether a detection is among the `limit` best of its image; ties: the earlier."""
     order = np.lexsort((-score, image_id))

@@ -1,5 +1,5 @@
-"""Mean IoU over instances: the mean, size bins, per-image mean and a bootstrap interval; which of a
-prompt's masks is scored; and EdgeSAM's resampled ground truth.
+"""Mean IoU over instances: the mean, size bins, per-image mean and a bootstrap interval; and
+EdgeSAM's resampled ground truth.
 
 Values are fractions in [0, 1]; tables multiply by 100. Sources: the evaluation scripts of
 EfficientViT-SAM (bins, epsilon) and EdgeSAM (`evaluation/eval_mIoU.py`: NaN rule, ground truth).
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from litesam_bench.types import FloatArray
 
 AreaBins = Literal["inclusive-both", "coco", "half-open"]
 EmptyUnion = Literal["drop", "zero"]
-SelectRule = Literal["token0", "argmax-iou", "argmax-stability", "oracle"]
 
 SMALL_PX = 32.0**2
 LARGE_PX = 96.0**2
@@ -55,7 +54,7 @@ class MeanIoU:
 
     all, small, medium, large: mean over instances.
     per_image: mean over images of the image's mean; `n` counts images.
-    interval95: 2.5th and 97.5th percentile of `all` over resampled sets of images.
+    low, high: 95 % interval of `all`, see `bootstrap_interval`.
     dropped: instances left out because their IoU was NaN.
     """
 
@@ -64,7 +63,8 @@ class MeanIoU:
     medium: Mean
     large: Mean
     per_image: Mean
-    interval95: tuple[float, float]
+    low: float
+    high: float
     dropped: int
 
 
@@ -111,13 +111,15 @@ def mean_iou(
     sums = np.bincount(index, weights=iou).astype(np.float64)
     counts = np.bincount(index)
     small, medium, large = _bins(area, area_bins)
+    low, high = bootstrap_interval(sums, counts, resamples=resamples, seed=seed)
     return MeanIoU(
         all=_mean(iou),
         small=_mean(iou[small]),
         medium=_mean(iou[medium]),
         large=_mean(iou[large]),
         per_image=_mean(sums / counts),
-        interval95=bootstrap_interval(sums, counts, resamples=resamples, seed=seed),
+        low=low,
+        high=high,
         dropped=int(np.count_nonzero(empty)),
     )
 
@@ -163,58 +165,6 @@ def bootstrap_interval(
         means[start : start + len(drawn)] = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
-
-
-# ------------------------------------------------------------------------------- mask selection
-
-
-def select(
-    rule: SelectRule,
-    tokens: tuple[int, ...],
-    *,
-    predicted_iou: npt.NDArray[np.floating[Any]] | None = None,
-    stability: npt.NDArray[np.floating[Any]] | None = None,
-    mask_ious: FloatArray | None = None,
-) -> npt.NDArray[np.intp]:
-    """Which of the M masks of each of N prompts is scored.
-
-    The arg-max rules and the oracle choose among the multimask tokens (1..3) where there are any,
-    as SAM's predictor does with `multimask_output=True`; a system with one mask has nothing to
-    choose. Ties go to the first mask, NaN never wins.
-
-    Args:
-        rule: "token0" SAM's single-mask token; "argmax-iou" the highest predicted IoU;
-            "argmax-stability" the highest stability score; "oracle" the highest true IoU.
-        tokens: (M,) the output token of each mask (`MaskBatch.tokens`).
-        predicted_iou, stability, mask_ious: (N, M); the one that the rule reads must be given.
-
-    Returns:
-        (N,) indices into the M masks.
-
-    Raises:
-        UsageError: "token0" is asked for and not among `tokens`, or the rule's values are missing.
-    """
-    values = {
-        "token0": next((v for v in (predicted_iou, stability, mask_ious) if v is not None), None),
-        "argmax-iou": predicted_iou,
-        "argmax-stability": stability,
-        "oracle": mask_ious,
-    }
-    if rule not in values:
-        raise UsageError(f"no mask selection {rule!r}", fix=f"use one of {', '.join(values)}")
-    table = values[rule]
-    if table is None:
-        raise UsageError(f"mask selection {rule!r} lacks the values it chooses by")
-    if table.ndim != 2 or table.shape[1] != len(tokens):
-        raise ValueError(f"values of shape {table.shape} for {len(tokens)} masks a prompt")
-    if rule == "token0":
-        if 0 not in tokens:
-            raise UsageError(f"token 0 is not among the masks' tokens {tokens}")
-        return np.full(len(table), tokens.index(0), np.intp)
-    multimask = np.array([token > 0 for token in tokens])
-    allowed = multimask if multimask.any() else ~multimask
-    ranked = np.where(allowed & ~np.isnan(table), table, -np.inf)
-    return np.where(np.isneginf(ranked).all(1), np.argmax(allowed), ranked.argmax(1))
 
 
 # ------------------------------------------------------------------- EdgeSAM's resampled truth

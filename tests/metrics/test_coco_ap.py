@@ -19,10 +19,10 @@ from ap_cases import (
 )
 
 from litesam_bench.errors import DataError, UsageError
-from litesam_bench.metrics import rle
+from litesam_bench.metrics import coco_ap, lvis_ap, rle
 from litesam_bench.metrics.coco_ap import CocoResult, evaluate
 from litesam_bench.metrics.matching import AreaRange
-from litesam_bench.types import GroundTruth, Instance
+from litesam_bench.types import Category, GroundTruth, Instance
 
 NAMES = "ap ap50 ap75 aps apm apl {} {} {} ars arm arl"
 
@@ -178,6 +178,18 @@ def test_annotation_id_zero_can_be_found() -> None:
     truth = GroundTruth(1, "", "", (4, 4), (Instance(0, 1, square, (0, 0, 4, 4), 16.0),))
     result = {"image_id": 1, "category_id": 1, "segmentation": square, "score": 1.0}
     assert evaluate([truth], [result], category_ids=[1]).stats["ap"] == pytest.approx(1.0)
+
+
+def test_one_signature_for_both_rules() -> None:
+    dataset, results = random_problem(6)
+    truths = to_ground_truth(dataset)
+    categories = [Category(c["id"], c["name"], c["frequency"]) for c in dataset["categories"]]
+    coco = coco_ap.evaluate_dataset(truths, results, categories, det_area="mask", max_dets=100)
+    assert coco == pytest.approx(ours(dataset, results).stats, nan_ok=True)
+    lvis = lvis_ap.evaluate_dataset(truths, results, categories, det_area="mask", max_dets=300)
+    expected = lvis_ap.evaluate(truths, results, categories=categories).stats
+    assert lvis == pytest.approx(expected, nan_ok=True)
+    assert {"ap", "ap50", "aps", "apm", "apl"} <= coco.keys() & lvis.keys()
 
 
 def test_neither_input_is_changed() -> None:

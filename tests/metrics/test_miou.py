@@ -1,4 +1,4 @@
-"""Mean IoU by hand, selection rules, and EdgeSAM's round trip against torch."""
+"""Mean IoU by hand, and EdgeSAM's round trip against torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from litesam_bench.metrics.miou import (
     bootstrap_interval,
     gt_roundtrip,
     mean_iou,
-    select,
 )
 
 
@@ -82,7 +81,7 @@ def test_nothing_is_nan() -> None:
     result = mean_iou([])
     assert result.all.n == 0
     assert math.isnan(result.all.value)
-    assert math.isnan(result.interval95[0])
+    assert math.isnan(result.low) and math.isnan(result.high)
 
 
 def test_interval_by_hand_and_by_theory() -> None:
@@ -99,10 +98,11 @@ def test_interval_by_hand_and_by_theory() -> None:
 def test_interval_draws_whole_images() -> None:
     # Two values, each repeated 50 times within one image: only the image is independent.
     rows = [InstanceScore(i % 2, i, 10, float(i % 2)) for i in range(100)]
-    assert mean_iou(rows).interval95 == (0.0, 1.0)
+    together = mean_iou(rows)
+    assert (together.low, together.high) == (0.0, 1.0)
     apart = [InstanceScore(i, i, 10, float(i % 2)) for i in range(100)]
-    low, high = mean_iou(apart).interval95
-    assert 0.35 < low < 0.45 < 0.55 < high < 0.65
+    result = mean_iou(apart)
+    assert 0.35 < result.low < 0.45 < 0.55 < result.high < 0.65
 
 
 def test_interval_is_the_same_twice_and_follows_the_seed() -> None:
@@ -110,32 +110,6 @@ def test_interval_is_the_same_twice_and_follows_the_seed() -> None:
     values, counts = np.random.default_rng(2).random(30), np.ones(30, np.int64)
     assert bootstrap_interval(values, counts) == bootstrap_interval(values, counts)
     assert bootstrap_interval(values, counts) != bootstrap_interval(values, counts, seed=1)
-
-
-PREDICTED = np.array([[0.99, 0.2, 0.7, 0.7], [0.1, 0.9, 0.3, 0.2]])
-TRUE = np.array([[0.9, 0.5, 0.4, 0.8], [np.nan, np.nan, np.nan, np.nan]])
-
-
-def test_selection_rules() -> None:
-    tokens = (0, 1, 2, 3)
-    assert select("argmax-iou", tokens, predicted_iou=PREDICTED).tolist() == [2, 1]
-    assert select("argmax-stability", tokens, stability=PREDICTED[::-1]).tolist() == [1, 2]
-    assert select("oracle", tokens, mask_ious=TRUE).tolist() == [3, 1]
-    assert select("token0", tokens, predicted_iou=PREDICTED).tolist() == [0, 0]
-    assert select("token0", (1, 2, 3, 0), predicted_iou=PREDICTED).tolist() == [3, 3]
-    assert select("argmax-iou", (1, 2, 3), predicted_iou=PREDICTED[:, 1:]).tolist() == [1, 0]
-    assert select("argmax-iou", (0,), predicted_iou=PREDICTED[:, :1]).tolist() == [0, 0]
-
-
-def test_selection_refuses_what_is_not_there() -> None:
-    with pytest.raises(UsageError, match="token 0 is not among"):
-        select("token0", (1, 2, 3), predicted_iou=PREDICTED[:, 1:])
-    with pytest.raises(UsageError, match="'oracle' lacks the values"):
-        select("oracle", (1, 2, 3), predicted_iou=PREDICTED[:, 1:])
-    with pytest.raises(UsageError, match="no mask selection 'best'"):
-        select("best", (0,), predicted_iou=PREDICTED)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"shape \(2, 4\) for 3 masks"):
-        select("argmax-iou", (1, 2, 3), predicted_iou=PREDICTED)
 
 
 def torch_roundtrip(mask: np.ndarray, long_side: int) -> np.ndarray:
