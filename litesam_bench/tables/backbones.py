@@ -20,7 +20,8 @@ def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) ->
     found = views(records, ("box", "point"))
     mine: list[View | None] = [view for view in found if view.family == "coco"]
     layout = Layout(
-        name="backbones-coco",
+        name="backbones",
+        family="coco",
         caption=published[SOURCE].title,
         quantities=(
             Quantity("1-box mAP", "box", "ap", "coco_box_ap"),
@@ -31,9 +32,5 @@ def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) ->
         source=published[SOURCE],
         printed_only=("segany_ms", "params_m", "macs_g", "input_px"),
         filled_by=_FILLED_BY,
-        commands=tuple(
-            f"litesam-bench zeroshot --model all --dataset coco --prompt {prompt}"
-            for prompt in ("box", "point")
-        ),
     )
     return [compare(layout, view) for view in mine or [None]]

@@ -29,18 +29,23 @@ class Quantity:
 class Layout:
     """What a table shows.
 
+    name, family: begin of the file name, and what follows while nothing is measured.
     source: the printed table, or None where no paper has measured this data.
     printed_only: columns of the paper that records do not hold, shown after the quantities.
     filled_by: published key of the systems that fill a row, where it is not the row's own.
+    preset: the protocol to measure with while nothing is measured.
+    boxes: a file of detector boxes to name in the commands.
     """
 
     name: str
+    family: str
     caption: str
     quantities: tuple[Quantity, ...]
     source: PublishedTable | None
     printed_only: tuple[str, ...] = ()
     filled_by: Mapping[str, str] | None = None
-    commands: tuple[str, ...] = ()
+    preset: str = "miou-strict"
+    boxes: str = ""
 
 
 def compare(layout: Layout, view: View | None) -> Table:
@@ -56,24 +61,23 @@ def compare(layout: Layout, view: View | None) -> Table:
         rows += [_row(layout, view, printed, run, common) for run in matching or [None]]
     rows += [_row(layout, view, None, run, common) for run in runs if id(run) not in shown]
     return Table(
-        name=f"{layout.name}-{view.suffix}" if view else layout.name,
+        name=f"{layout.name}-{view.suffix if view else layout.family}",
         caption=layout.caption,
         columns=_columns(layout),
         rows=tuple(rows),
         context=_context(layout, view),
         footnotes=_footnotes(layout, view, common),
-        commands=layout.commands,
+        commands=_commands(layout, view),
     )
 
 
 def _columns(layout: Layout) -> tuple[Column, ...]:
     columns = [Column("Model", align="left")]
     for quantity in layout.quantities:
-        head = f"{quantity.head} (%)" if _percent(layout, quantity) else quantity.head
         if layout.source is None:
-            columns.append(Column(head))
+            columns.append(Column(quantity.head))
         else:
-            columns += [Column(label, head) for label in ("paper", "ours", "Δ")]
+            columns += [Column(label, quantity.head) for label in ("paper", "ours", "Δ")]
     for key in layout.printed_only:
         assert layout.source is not None
         column = layout.source.column(key)
@@ -163,6 +167,8 @@ def _context(layout: Layout, view: View | None) -> tuple[tuple[str, str], ...]:
         paper = layout.source.paper
         link = f"arXiv:{paper.arxiv}" if paper.arxiv else paper.url
         context.append(("Published", f"{paper.title}, {layout.source.where} ({link})"))
+    percent = all(_percent(layout, quantity) for quantity in layout.quantities)
+    context.append(("Unit", "percent" if percent else "fraction"))
     if view is None:
         return (*context, ("Measured", "nothing yet"))
     context += [
@@ -190,7 +196,7 @@ def _protocol_ids(layout: Layout, view: View) -> list[str]:
 def _describe_boxes(view: View) -> str:
     boxes = view.boxes
     described = f"{boxes['file']}, sha256 {boxes['sha256'][: measured.DIGEST_CHARS]}"
-    box_ap = boxes.get("box_ap")
+    box_ap = boxes["box_ap"]["ap"]
     return f"{described}, box AP {100 * box_ap:.1f}" if box_ap is not None else described
 
 
@@ -205,3 +211,15 @@ def _footnotes(layout: Layout, view: View | None, common: Sequence[str]) -> tupl
         if where:
             notes.append(f"Published: {where}")
     return tuple(notes)
+
+
+def _commands(layout: Layout, view: View | None) -> tuple[str, ...]:
+    """What to type to fill the table's columns, one line per way of prompting."""
+    preset = view.preset.partition("@")[0] if view else layout.preset
+    prompts = dict.fromkeys(quantity.prompt for quantity in layout.quantities)
+    boxes = f" --boxes {layout.boxes}" if layout.boxes else ""
+    return tuple(
+        f"litesam-bench zeroshot --model all --dataset {layout.family} --prompt {prompt}{boxes}"
+        f" --protocol {preset}"
+        for prompt in prompts
+    )

@@ -19,10 +19,11 @@ _DETECTORS = {"vitdet": "ViTDet", "yolov8": "YOLOv8", "groundingdino": "Groundin
 
 
 def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) -> list[Table]:
-    """All four tables, each once per view of its prompts."""
+    """All four tables, each once per view of its prompts; data that the paper does not use gets
+    the same columns without published numbers."""
     return [
-        *_by_family(published, records, tuple(_CLICKS), _clicks),
-        *_by_family(published, records, ("box",), _boxes),
+        *_by_family(published, records, tuple(_CLICKS), _clicks, "clicks"),
+        *_by_family(published, records, ("box",), _boxes, "gt-box"),
         *_detectors(published, records),
     ]
 
@@ -31,41 +32,45 @@ def _by_family(
     published: Mapping[str, PublishedTable],
     records: Sequence[Record],
     prompts: tuple[str, ...],
-    layout: Callable[[Mapping[str, PublishedTable], str], Layout],
+    layout: Callable[[str, PublishedTable | None], Layout],
+    source: str,
 ) -> list[Table]:
     found = views(records, prompts)
     tables = []
     for family in _FAMILIES:
         mine: list[View | None] = [view for view in found if view.family == family]
-        tables += [compare(layout(published, family), view) for view in mine or [None]]
-    return tables
+        printed = layout(family, published[f"{PAPER}/{source}"])
+        tables += [compare(printed, view) for view in mine or [None]]
+    other = [view for view in found if view.family not in _FAMILIES]
+    return tables + [compare(layout(view.family, None), view) for view in other]
 
 
-def _clicks(published: Mapping[str, PublishedTable], family: str) -> Layout:
-    source = published[f"{PAPER}/clicks"]
+def _clicks(family: str, source: PublishedTable | None) -> Layout:
     return Layout(
-        name=f"{PAPER}-table2-{family}",
-        caption=f"{source.title}, {family.upper()}",
+        name=f"{PAPER}-table2" if source else "clicks",
+        family=family,
+        caption=f"Zero-Shot Point-Prompted Segmentation Results on {_where(family, source)}",
         quantities=tuple(
             Quantity(f"{n} click mIoU", prompt, "miou", f"{family}_click{n}_miou")
             for prompt, n in _CLICKS.items()
         ),
         source=source,
-        commands=tuple(_command(family, f"{prompt} --protocol miou-evit") for prompt in _CLICKS),
+        preset="miou-evit",
     )
 
 
-def _boxes(published: Mapping[str, PublishedTable], family: str) -> Layout:
-    source = published[f"{PAPER}/gt-box"]
+def _boxes(family: str, source: PublishedTable | None) -> Layout:
     return Layout(
-        name=f"{PAPER}-table3-{family}",
-        caption=f"{source.title}, {family.upper()}",
+        name=f"{PAPER}-table3" if source else "gt-boxes",
+        family=family,
+        caption=f"Zero-Shot Instance Segmentation Results on {_where(family, source)}, "
+        "Prompted with Ground Truth Bounding Box",
         quantities=tuple(
             Quantity(f"mIoU{label}", "box", f"miou{size}", f"{family}_miou{size}")
             for size, label in _SIZES.items()
         ),
         source=source,
-        commands=(_command(family, "box --protocol miou-evit"),),
+        preset="miou-evit",
     )
 
 
@@ -75,43 +80,43 @@ def _detectors(published: Mapping[str, PublishedTable], records: Sequence[Record
     known = [(family, "vitdet") for family in _FAMILIES]
     known += [("coco", "yolov8"), ("coco", "groundingdino")]
     tables = []
-    for family, detector in known:
-        mine: list[View | None] = [
-            v for v in found if (v.family, _detector(v)) == (family, detector)
-        ]
-        layout = _detector_layout(published, family, detector)
-        tables += [compare(layout, view) for view in mine or [None]]
-    for view in found:
-        if (view.family, _detector(view)) not in known:
-            tables.append(compare(_detector_layout(published, view.family, ""), view))
-    return tables
+    for pair in known:
+        mine: list[View | None] = [view for view in found if _pair(view) == pair]
+        tables += [compare(_detector_layout(published, *pair), view) for view in mine or [None]]
+    other = [view for view in found if _pair(view) not in known]
+    return tables + [compare(_detector_layout(published, view.family, ""), view) for view in other]
 
 
-def _detector(view: View) -> str:
+def _pair(view: View) -> tuple[str, str]:
+    """Dataset family and detector of a view; "" for a detector that the paper does not use."""
     name = str(view.boxes.get("file", "")).lower()
-    return next((word for word in _DETECTORS if word in name), "")
+    return view.family, next((word for word in _DETECTORS if word in name), "")
 
 
 def _detector_layout(published: Mapping[str, PublishedTable], family: str, detector: str) -> Layout:
+    source: PublishedTable | None = None
+    name, key = "detector-boxes", ""
     if detector == "vitdet":
-        source, number, key = published[f"{PAPER}/vitdet-boxes"], "table4", f"{family}_ap"
+        name, key = f"{PAPER}-table4-{detector}", f"{family}_ap"
+        source = published[f"{PAPER}/vitdet-boxes"]
     elif detector:
-        source, number, key = published[f"{PAPER}/other-detectors"], "table5", f"{detector}_ap"
-    else:
-        source, number, key = None, "", ""
-    whose = f"{_DETECTORS[detector]} Boxes" if detector else "detector boxes"
-    where = family.upper() if source else family
+        name, key = f"{PAPER}-table5-{detector}", f"{detector}_ap"
+        source = published[f"{PAPER}/other-detectors"]
+    boxes = f"{_DETECTORS[detector]} Boxes" if detector else "Detector Boxes"
     return Layout(
-        name=f"{PAPER}-{number}-{family}-{detector}" if source else f"detector-boxes-{family}",
-        caption=f"Zero-Shot Instance Segmentation Results on {where}, Prompted with {whose}",
+        name=name,
+        family=family,
+        caption=f"Zero-Shot Instance Segmentation Results on {_where(family, source)}, "
+        f"Prompted with {boxes}",
         quantities=tuple(
-            Quantity(f"AP{label}", "detector", f"ap{size[1:]}", f"{key}{size}" if source else "")
+            Quantity(f"AP{label}", "detector", f"ap{size[1:]}", f"{key}{size}")
             for size, label in _SIZES.items()
         ),
         source=source,
-        commands=(_command(family, f"detector --boxes {family}_{detector or 'NAME'}.json"),),
+        preset="ap-det",
+        boxes=f"{family}_{detector or 'NAME'}.json",
     )
 
 
-def _command(family: str, prompt: str) -> str:
-    return f"litesam-bench zeroshot --model all --dataset {family} --prompt {prompt}"
+def _where(family: str, source: PublishedTable | None) -> str:
+    return family.upper() if source else family

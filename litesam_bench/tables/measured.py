@@ -6,6 +6,7 @@ prompts, one file of boxes. Inside it a `Run` is one row: one system on one devi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -62,10 +63,11 @@ class View:
 
     @property
     def suffix(self) -> str:
-        """Distinguishes the files of different views: data, digest and preset."""
+        """Distinguishes the files of different views: data, digest, preset and boxes."""
         boxes = f"-boxes-{self.boxes['sha256'][:8]}" if self.boxes else ""
         name, _, version = self.preset.partition("@")
-        return f"{self.data['name']}-{self.digest}-{name}-v{version}{boxes}".replace("/", "-")
+        text = f"{self.data['name']}-{self.digest}-{name}-v{version}{boxes}"
+        return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ The folder `results/tables` is generated: its content is a pure function of `res
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -53,15 +54,16 @@ def write_report(
 ) -> list[Path]:
     """Write the tables folder. Returns the files that were written, changed or removed.
 
-    A file whose content would not change is left alone. Files of tables that no longer exist are
-    removed: everything with one of our suffixes in this folder is generated.
+    A file whose content would not change is left alone. Files that the old index links and the new
+    one does not are removed. The index is written last, so that an interrupted run loses track of
+    nothing.
 
     Raises:
         StorageError: a file cannot be written or removed; every file is whole, old or new.
     """
     files = render_report(published, records)
     changed = stale_files(files, out_dir)
-    for path in changed:
+    for path in sorted(changed, key=lambda path: (path.name == _INDEX, path)):
         if path.name in files:
             write_atomic(path, files[path.name])
         else:
@@ -76,17 +78,14 @@ def write_report(
 
 def stale_files(files: Mapping[str, str], out_dir: Path) -> list[Path]:
     """Files that are missing, differ from `files`, or do not belong there any more; sorted."""
-    stale = [
-        out_dir / name
-        for name, text in files.items()
-        if not (out_dir / name).is_file() or (out_dir / name).read_text() != text
-    ]
-    leftover = [
-        path
-        for path in (out_dir.iterdir() if out_dir.is_dir() else ())
-        if path.suffix in _FORMATS and path.name not in files
-    ]
-    return sorted([*stale, *leftover])
+    stale = {out_dir / name for name, text in files.items() if _content(out_dir / name) != text}
+    linked = re.findall(r"\]\(([^()/]+)\)", _content(out_dir / _INDEX) or "")
+    leftover = {out_dir / name for name in linked if name not in files}
+    return sorted(stale | {path for path in leftover if path.is_file()})
+
+
+def _content(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _index(tables: Sequence[Table]) -> str:

@@ -13,77 +13,89 @@ from litesam_bench.records.schema import Metric, Record
 from litesam_bench.tables import measured
 from litesam_bench.tables.render import Cell, Column, Table, numbered_notes
 
+# metric -> (group, head, shown in compact tables)
 _RUN_METRICS = {
-    "miou": "mIoU",
-    "miou_s": "mIoU^S",
-    "miou_m": "mIoU^M",
-    "miou_l": "mIoU^L",
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-    "aps": "AP^S",
-    "apm": "AP^M",
-    "apl": "AP^L",
-    "apr": "APr",
-    "apc": "APc",
-    "apf": "APf",
+    "miou": ("mIoU", "all", True),
+    "miou_s": ("mIoU", "S", True),
+    "miou_m": ("mIoU", "M", True),
+    "miou_l": ("mIoU", "L", True),
+    "ap": ("AP", "all", True),
+    "ap50": ("AP", "50", False),
+    "ap75": ("AP", "75", False),
+    "aps": ("AP", "S", True),
+    "apm": ("AP", "M", True),
+    "apl": ("AP", "L", True),
+    "apr": ("AP", "r", False),
+    "apc": ("AP", "c", False),
+    "apf": ("AP", "f", False),
 }
 
 
 def show_run(records: Sequence[Record], console: Console | None = None) -> None:
-    """Print what one command measured: one row per system, all its metrics in percent."""
-    show(run_table(records), console)
+    """Print what one command measured, one row per system, in as much detail as fits."""
+    console = console or Console()
+    full, compact = run_table(records), run_table(records, compact=True)
+    show(full if _padding(full, console) is not None else compact, console)
 
 
-def run_table(records: Sequence[Record]) -> Table:
-    """The records of one command as a table; mIoU carries its 95 % interval.
+def run_table(records: Sequence[Record], *, compact: bool = False) -> Table:
+    """The records of one command as a table in percent.
 
-    The records share data and protocol, as those of one command do.
+    The records share data and protocol, as those of one command do. The full table has all AP
+    metrics and the 95 % interval of the mIoU; the compact one fits 80 characters.
     """
-    present = [m for m in _RUN_METRICS if any(m in record.metrics for record in records)]
+    present = [
+        name
+        for name, (_, _, always) in _RUN_METRICS.items()
+        if (always or not compact) and any(name in record.metrics for record in records)
+    ]
     protocols = dict.fromkeys(
-        record.metrics[m].protocol for m in present for record in records if m in record.metrics
+        record.metrics[name].protocol
+        for name in present
+        for record in records
+        if name in record.metrics
     )
+    data = records[0].data
     common = [n for n in records[0].footnotes if all(n in r.footnotes for r in records)]
-    footnote = str(records[0].data.get("footnote", ""))
+    footnotes = [str(data["footnote"])] if data.get("footnote") else []
+    columns = [Column("system", align="left")]
+    for name in present:
+        group, head, _ = _RUN_METRICS[name]
+        columns.append(Column(f"{head} [95 %]" if name == "miou" and not compact else head, group))
     return Table(
         name="run",
-        caption="Zero-shot segmentation",
-        columns=(
-            Column("system", align="left"),
-            *(Column(_RUN_METRICS[m]) for m in present),
-            Column("images"),
-            Column("seconds"),
-        ),
-        rows=tuple(_run_row(record, present, common) for record in records),
+        caption="Zero-shot segmentation, in percent",
+        columns=(*columns, Column("images"), *([] if compact else [Column("seconds")])),
+        rows=tuple(_run_row(record, present, common, compact) for record in records),
         context=(
             (
                 "data",
-                f"{records[0].data['name']}, {records[0].data['n_images']} images, "
-                f"digest {str(records[0].data['digest'])[: measured.DIGEST_CHARS]}",
+                f"{data['name']}, {data['n_images']} images, "
+                f"digest {str(data['digest'])[: measured.DIGEST_CHARS]}",
             ),
             ("protocol", ", ".join(protocols) or str(records[0].protocol["id"])),
-            ("unit", "percent; mIoU with its 95 % bootstrap interval"),
         ),
-        footnotes=tuple(f"{note}." for note in [*([footnote] if footnote else []), *common]),
+        footnotes=(*footnotes, *common),
     )
 
 
-def _run_row(record: Record, present: Sequence[str], common: Sequence[str]) -> tuple[Cell, ...]:
+def _run_row(
+    record: Record, present: Sequence[str], common: Sequence[str], compact: bool
+) -> tuple[Cell, ...]:
     notes = tuple(note for note in record.footnotes if note not in common)
+    if record.status != "complete":
+        notes = (*notes, record.reason or record.status)
     cells = [Cell(str(record.system["display"]), notes)]
     for name in present:
-        cell = measured.cell(record, name, percent=True, digits=1)
-        interval = (
-            _interval(record.metrics) if name == "miou" and record.status == "complete" else ""
-        )
-        cells.append(Cell(cell.text + interval, cell.notes))
-    seconds = sum(record.timing_s.values())
-    return (
-        *cells,
-        Cell(f"{record.coverage.done}/{record.coverage.expected}"),
-        Cell(f"{seconds:.1f}" if record.timing_s else ""),
-    )
+        text = measured.cell(record, name, percent=True, digits=1).text
+        if name == "miou" and not compact and record.status == "complete":
+            text += _interval(record.metrics)
+        cells.append(Cell(text))
+    cells.append(Cell(f"{record.coverage.done}/{record.coverage.expected}"))
+    if not compact:
+        seconds = sum(record.timing_s.values())
+        cells.append(Cell(f"{seconds:.1f}" if record.timing_s else ""))
+    return tuple(cells)
 
 
 def _interval(metrics: Mapping[str, Metric]) -> str:
@@ -103,23 +115,35 @@ def show(table: Table, console: Console | None = None) -> None:
     for name, value in table.context:
         console.print(escape(f"{name}: {value}"), style="dim", highlight=False)
     marks = numbered_notes(table)
-    grid = _grid(table, marks)
-    # a pipe has no width of its own: give the grid what it needs instead of blocks
-    width = console.measure(grid).maximum
-    if width <= console.width or not console.is_terminal:
-        console.print(grid, width=width, crop=False, no_wrap=True, soft_wrap=False)
-    else:
+    padding = _padding(table, console)
+    if padding is None:
         _blocks(table, marks, console)
+    else:
+        grid = _grid(table, marks, padding)
+        console.print(grid, width=_width(grid, console), crop=False)
     for note, mark in marks.items():
         console.print(escape(f"{mark}: {note}"), style="dim", highlight=False)
     for note in table.footnotes:
         console.print(escape(note), style="dim", highlight=False)
 
 
-def _grid(table: Table, marks: Mapping[str, str]) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+def _padding(table: Table, console: Console) -> int | None:
+    """The roomiest grid that fits, as spaces around cells; None when none does."""
+    if not console.is_terminal:
+        return 1  # a pipe has no width of its own
+    marks = numbered_notes(table)
+    fits = (p for p in (1, 0) if _width(_grid(table, marks, p), console) <= console.width)
+    return next(fits, None)
+
+
+def _width(grid: Grid, console: Console) -> int:
+    return console.measure(grid, options=console.options.update(width=10_000)).maximum
+
+
+def _grid(table: Table, marks: Mapping[str, str], padding: int) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, padding, 0, 0))
     for column in table.columns:
-        head = "\n".join(part for part in (column.group, _plain(column.label)) if part)
+        head = "\n".join(part for part in (column.group, column.label) if part)
         grid.add_column(escape(_plain(head)), justify=column.align, no_wrap=True)
     for row in table.rows:
         grid.add_row(*(escape(_marked(cell, marks)) for cell in row))

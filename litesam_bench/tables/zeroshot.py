@@ -35,7 +35,8 @@ def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) ->
 def _layout(family: str, source: PublishedTable | None) -> Layout:
     where = family.upper() if source else family
     return Layout(
-        name=f"zeroshot-{family}",
+        name="zeroshot",
+        family=family,
         caption=f"Zero-Shot Image Segmentation Results on {where}",
         quantities=(
             Quantity("1-box mIoU", "box", "miou", f"{family}_box_miou"),
@@ -46,8 +47,4 @@ def _layout(family: str, source: PublishedTable | None) -> Layout:
             Quantity("AP^L", "box", "apl", f"{family}_ap_l"),
         ),
         source=source,
-        commands=tuple(
-            f"litesam-bench zeroshot --model all --dataset {family} --prompt {prompt}"
-            for prompt in ("box", "point")
-        ),
     )
