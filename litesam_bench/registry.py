@@ -248,10 +248,8 @@ def _import_file(path: Path) -> ModuleType:
 
 def _declare_baselines_package() -> None:
     """Make `litesam_bench.baselines` a package, so that one baseline can import from another."""
-    if _BASELINES not in sys.modules:
-        package = ModuleType(_BASELINES, "Adapters, one file per system.")
-        package.__path__ = [str(paths.baselines_dir())]
-        sys.modules[_BASELINES] = package
+    package = sys.modules.setdefault(_BASELINES, ModuleType(_BASELINES))
+    package.__path__ = [str(paths.baselines_dir())]
 
 
 def _systems_of(module: ModuleType, source: Path | str) -> list[System]:
