@@ -79,7 +79,10 @@ class MaskDecoder(nn.Module):
             iou: (N, multimask + 1) predicted IoU.
         """
         batch, _, height, width = features.embedding.shape
-        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        # under autocast, one float32 summand would keep the whole image in float32
+        dtype = features.embedding.dtype
+        image_pe, sparse, dense = image_pe.to(dtype), sparse.to(dtype), dense.to(dtype)
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).to(dtype)
         tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         tokens = torch.unflatten(tokens, 0, (batch, -1))  # (B, M, T, D)
 
@@ -95,7 +98,8 @@ class MaskDecoder(nn.Module):
         kernels = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
-        logits = torch.unflatten(kernels @ upscaled.flatten(2), 2, upscaled.shape[2:])
+        pixels = upscaled.permute(0, 2, 3, 1).flatten(1, 2)  # a view: convolutions are NHWC here
+        logits = torch.unflatten(kernels @ pixels.transpose(1, 2), 2, upscaled.shape[2:])
         return logits, self.iou_prediction_head(tokens[:, 0])
 
     def _upscale(self, image: Tensor, features: Features) -> Tensor:

@@ -1,0 +1,1 @@
+"""What a system costs: complexity (parameters, multiply-accumulates) and latency."""
