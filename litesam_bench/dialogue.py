@@ -144,17 +144,15 @@ def next_prompts(
     """
     import torch
 
-    picks = torch.as_tensor(
-        [
-            choose(
-                protocol.dialogue_select,
-                masks.tokens,
-                masks.iou[n].tolist(),
-                lambda n=n: stability(masks.to_image(masks.logits[n].float())).tolist(),
-            )
-            for n in range(len(masks))
-        ]
-    )
+    def pick(n: int) -> int:
+        return choose(
+            protocol.dialogue_select,
+            masks.tokens,
+            masks.iou[n].tolist(),
+            lambda: stability(masks.to_image(masks.logits[n].float())).tolist(),
+        )
+
+    picks = torch.as_tensor([pick(n) for n in range(len(masks))])
     rows = torch.arange(len(masks))
     chosen = masks.logits[rows, picks]  # (N, h, w)
     if protocol.mask_feedback or protocol.refine_rule == "mask-feedback":
@@ -206,11 +204,11 @@ def checked(masks: MaskBatch, n: int) -> MaskBatch:
     return masks
 
 
-def stability(logits: Tensor) -> Tensor:
+def stability(logits: Tensor, offset: float = STABILITY_OFFSET) -> Tensor:
     """SAM's stability score of (..., H, W) logits at threshold 0; 0 where the mask is empty at both
     offsets, so that a filter drops it (upstream: 0/0 = NaN, which every comparison drops)."""
-    inner = (logits > STABILITY_OFFSET).sum(dim=(-2, -1))
-    outer = (logits > -STABILITY_OFFSET).sum(dim=(-2, -1))
+    inner = (logits > offset).sum(dim=(-2, -1))
+    outer = (logits > -offset).sum(dim=(-2, -1))
     return inner / outer.clamp(min=1)
 
 

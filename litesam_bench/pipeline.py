@@ -159,9 +159,21 @@ def predict(
     todo = world.shard([image_id for image_id in task.image_ids if image_id not in done])
     if not todo:
         return
-    segmenter = load_segmenter(task, world)
-    with run.writer(world.rank) as journal:
-        for image_id, sample in prefetch(task.dataset, todo):
+    journal_masks(task, load_segmenter(task, world), run, todo, rank=world.rank, advance=advance)
+
+
+def journal_masks(
+    task: Task,
+    segmenter: Segmenter,
+    run: RunFolder,
+    image_ids: Sequence[int],
+    *,
+    rank: int = 0,
+    advance: Callable[[Entry], None] = lambda entry: None,
+) -> None:
+    """The loop itself: decode ahead, prompt, segment, append."""
+    with run.writer(rank) as journal:
+        for image_id, sample in prefetch(task.dataset, image_ids):
             entry = _one_image(task, segmenter, image_id, sample)
             journal.append(entry)
             advance(entry)

@@ -65,7 +65,8 @@ class Protocol:
             `area`; `inclusive-both` counts an instance on a bin's bound in both bins.
         ap_score: `detector`, `detector*pred-iou` or `pred-iou`.
         det_area: detections outside the area range are judged by `mask` or `box` area.
-        max_dets: detections kept per image and category (COCO) or per image (LVIS).
+        max_dets: detections kept per image and category by COCO's rules.
+        max_dets_lvis: detections kept per image, over all categories, by LVIS's rules.
         companion: the AP protocol that is scored from the same masks, "" for none.
     """
 
@@ -100,6 +101,7 @@ class Protocol:
     ap_score: Literal["none", "detector", "detector*pred-iou", "pred-iou"] = "none"
     det_area: Literal["mask", "box"] = "mask"
     max_dets: int = 100
+    max_dets_lvis: int = 300
     companion: str = ""
 
     @property

@@ -6,6 +6,7 @@ of image and annotation ids, so the same journal gives the same bytes however it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,24 +55,31 @@ def _miou(
     ]
     result = miou.mean_iou(scores, area_bins=protocol.area_bins)
 
-    def metric(value: float, n: int, low: float | None = None, high: float | None = None) -> Metric:
-        return Metric(
-            value=value,
-            unit="fraction",
-            higher_is_better=True,
-            n=n,
-            protocol=protocol.id,
-            low=low,
-            high=high,
-        )
-
-    return {
-        "miou": metric(result.all.value, result.all.n, result.low, result.high),
-        "miou_s": metric(result.small.value, result.small.n),
-        "miou_m": metric(result.medium.value, result.medium.n),
-        "miou_l": metric(result.large.value, result.large.n),
-        "miou_per_image": metric(result.per_image.value, result.per_image.n),
+    means = {
+        "miou_s": result.small,
+        "miou_m": result.medium,
+        "miou_l": result.large,
+        "miou_per_image": result.per_image,
     }
+    return {
+        "miou": _metric(protocol, result.all.value, result.all.n, result.low, result.high),
+        **{name: _metric(protocol, mean.value, mean.n) for name, mean in means.items()},
+    }
+
+
+def _metric(
+    protocol: Protocol, value: float, n: int, low: float | None = None, high: float | None = None
+) -> Metric:
+    """A fraction of which more is better; a mean over nothing has no value."""
+    return Metric(
+        value=None if math.isnan(value) else value,
+        unit="fraction",
+        higher_is_better=True,
+        n=n,
+        protocol=protocol.id,
+        low=low,
+        high=high,
+    )
 
 
 def _instance_ious(
@@ -136,18 +144,9 @@ def _ap(
         detections,
         dataset.categories,
         det_area=protocol.det_area,
-        max_dets=protocol.max_dets,
+        max_dets=protocol.max_dets_lvis if dataset.info.federated else protocol.max_dets,
     )
-    return {
-        name: Metric(
-            value=value,
-            unit="fraction",
-            higher_is_better=True,
-            n=len(detections),
-            protocol=protocol.id,
-        )
-        for name, value in stats.items()
-    }
+    return {name: _metric(protocol, value, len(detections)) for name, value in stats.items()}
 
 
 def _detections(

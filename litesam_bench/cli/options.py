@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -29,12 +30,15 @@ dataset_options = _several(
     click.option("--split", default=None, help="The dataset's split; default: its validation set."),
     click.option(
         "--ann-file",
-        type=click.Path(),
+        type=click.Path(path_type=Path),
         default=None,
         help="Annotation JSON instead of the default.",
     ),
     click.option(
-        "--image-dir", type=click.Path(), default=None, help="Image folder instead of the default."
+        "--image-dir",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="Image folder instead of the default.",
     ),
 )
 
@@ -60,18 +64,21 @@ device_options = _several(
 
 data_root_option = click.option(
     "--data-root",
-    type=click.Path(),
+    type=click.Path(path_type=Path),
     default=None,
     help="Folder that holds coco/, lvis/, ...; default: LITESAM_BENCH_DATA, ./data.",
 )
 results_option = click.option(
     "--results",
-    type=click.Path(),
+    type=click.Path(path_type=Path),
     default=None,
     help="Where records and tables go; default: ./results.",
 )
 runs_option = click.option(
-    "--runs-dir", type=click.Path(), default=None, help="Where journals go; default: the cache."
+    "--runs-dir",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where journals go; default: the cache.",
 )
 as_json = click.option(
     "--json", "json_output", is_flag=True, help="Print one JSON document on stdout."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from litesam_bench.cli.options import as_json, data_root_option, results_option, runs_option
@@ -24,9 +26,9 @@ Examples:
 def score(
     run: str,
     protocol_id: str | None,
-    data_root: str | None,
-    results: str | None,
-    runs_dir: str | None,
+    data_root: Path | None,
+    results: Path | None,
+    runs_dir: Path | None,
     json_output: bool,
 ) -> None:
     """Score the masks of RUN again, under the same or another protocol.
@@ -53,10 +55,10 @@ def score(
     opened = context["opened"]
     data = open_dataset(
         opened["name"],
-        data_root=data_root,
+        data_root=paths.data_root(data_root),
         split=opened["split"],
-        ann_file=opened["ann_file"],
-        image_dir=opened["image_dir"],
+        ann_file=opened["ann_file"] and Path(opened["ann_file"]),
+        image_dir=opened["image_dir"] and Path(opened["image_dir"]),
     )
     if data.info.digest != folder.identity["dataset"]["digest"]:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,7 +41,12 @@ Examples:
 @dataset_options
 @click.option("--prompt", default=None, help="box (default), point, clicks:N or detector.")
 @click.option("--protocol", "protocol_id", default=None, help="Default: miou-strict, or ap-det.")
-@click.option("--boxes", "boxes_file", type=click.Path(), help="Detector boxes, COCO-results JSON.")
+@click.option(
+    "--boxes",
+    "boxes_file",
+    type=click.Path(path_type=Path),
+    help="Detector boxes, COCO-results JSON.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N images.")
 @device_options
 @click.option(
@@ -56,19 +62,19 @@ def zeroshot(
     models: str,
     dataset: str,
     split: str | None,
-    ann_file: str | None,
-    image_dir: str | None,
+    ann_file: Path | None,
+    image_dir: Path | None,
     prompt: str | None,
     protocol_id: str | None,
-    boxes_file: str | None,
+    boxes_file: Path | None,
     limit: int | None,
     device: str,
     dtype: str,
     batch: int,
     allow_unverified_weights: bool,
-    data_root: str | None,
-    results: str | None,
-    runs_dir: str | None,
+    data_root: Path | None,
+    results: Path | None,
+    runs_dir: Path | None,
     json_output: bool,
 ) -> None:
     """Zero-shot segmentation: mIoU and AP of promptable systems on one dataset.
@@ -116,12 +122,16 @@ def zeroshot(
     opened: dict[str, Any] = {
         "name": dataset,
         "split": split,
-        "ann_file": ann_file,
-        "image_dir": image_dir,
-        "boxes": boxes_file,
+        "ann_file": ann_file and str(ann_file),
+        "image_dir": image_dir and str(image_dir),
+        "boxes": boxes_file and str(boxes_file),
     }
     data = open_dataset(
-        dataset, data_root=data_root, split=split, ann_file=ann_file, image_dir=image_dir
+        dataset,
+        data_root=paths.data_root(data_root),
+        split=split,
+        ann_file=ann_file,
+        image_dir=image_dir,
     )
     boxes = DetectorBoxes.load(boxes_file, data) if boxes_file else None
 
