@@ -1,0 +1,1 @@
+"""Boundary benchmark: edge maps against human boundaries, as ODS, OIS, AP and R50."""
