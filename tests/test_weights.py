@@ -1,0 +1,260 @@
+"""Checkpoints: missing, right, wrong, changed behind our back, pulled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import urllib.request
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from litesam_bench import weights
+from litesam_bench.errors import StorageError, UsageError, WeightsError
+from litesam_bench.spec import SystemSpec, Weights
+from litesam_bench.types import Capabilities
+
+PAYLOAD = b"not a checkpoint, but bytes with a hash" * 100
+DIGEST = hashlib.sha256(PAYLOAD).hexdigest()
+URL = "https://weights.example/net.pt"
+
+
+def spec_of(
+    *, sha256: str = DIGEST, url: str = URL, restriction: str = "", size_bytes: int = 375_042_383
+) -> SystemSpec:
+    return SystemSpec(
+        name="net-s",
+        family="net",
+        display="Net",
+        capabilities=Capabilities(boxes=True),
+        weights=Weights(
+            file_name="net.pt",
+            url=url,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            licence="S-Lab 1.0",
+            restriction=restriction,
+        ),
+    )
+
+
+WEIGHTLESS = SystemSpec(
+    name="plain", family="plain", display="Plain", capabilities=Capabilities(boxes=True)
+)
+
+
+class Served:
+    """An opener that answers every request with PAYLOAD and remembers the requests."""
+
+    def __init__(self, payload: bytes = PAYLOAD) -> None:
+        self.payload = payload
+        self.requests: list[urllib.request.Request] = []
+
+    def open(self, fullurl: urllib.request.Request, *, timeout: float) -> Answer:
+        self.requests.append(fullurl)
+        return Answer(self.payload)
+
+
+class Answer(io.BytesIO):
+    status = 200
+
+    def __init__(self, payload: bytes) -> None:
+        super().__init__(payload)
+        self.headers = Message()
+        self.headers["Content-Length"] = str(len(payload))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "weights"
+    root.mkdir()
+    monkeypatch.setenv("LITESAM_BENCH_WEIGHTS", str(root))
+    return root
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every file that is hashed, in order."""
+    seen: list[Path] = []
+    real = weights.sha256_file
+
+    def record(path: Path) -> str:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(weights, "sha256_file", record)
+    return seen
+
+
+class TestRequire:
+    def test_a_system_without_weights(self, folder: Path) -> None:
+        assert weights.require(WEIGHTLESS) is None
+
+    def test_missing_names_file_url_size_and_command(self, folder: Path) -> None:
+        with pytest.raises(WeightsError) as caught:
+            weights.require(spec_of())
+        assert "net.pt" in caught.value.message
+        assert str(folder) in caught.value.message
+        assert URL in caught.value.message
+        assert "375.0 MB" in caught.value.message
+        assert caught.value.fix == "litesam-bench weights pull net-s"
+
+    def test_missing_with_unknown_size(self, folder: Path) -> None:
+        with pytest.raises(WeightsError, match="size unknown"):
+            weights.require(spec_of(size_bytes=0))
+
+    def test_right_file(self, folder: Path) -> None:
+        path = folder / "net.pt"
+        path.write_bytes(PAYLOAD)
+        assert weights.require(spec_of()) == weights.Verified(path, DIGEST, verified=True)
+
+    def test_wrong_hash_names_both(self, folder: Path) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        with pytest.raises(WeightsError, match=f"sha256 {DIGEST}, expected {'0' * 64}") as caught:
+            weights.require(spec_of(sha256="0" * 64))
+        assert "--allow-unverified-weights" in caught.value.fix
+
+    def test_wrong_hash_can_be_insisted_on_and_is_recorded(self, folder: Path) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        got = weights.require(spec_of(sha256="0" * 64), allow_unverified=True)
+        assert got == weights.Verified(folder / "net.pt", DIGEST, verified=False)
+
+    def test_unpublished_hash_is_unverified(self, folder: Path) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        got = weights.require(spec_of(sha256=""))
+        assert got is not None and not got.verified and got.sha256 == DIGEST
+
+
+class TestMemory:
+    def test_an_unchanged_file_is_hashed_once(self, folder: Path, hashed: list[Path]) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        for _ in range(3):
+            weights.require(spec_of())
+        assert hashed == [folder / "net.pt"]
+
+    def test_a_changed_file_is_noticed(self, folder: Path) -> None:
+        path = folder / "net.pt"
+        path.write_bytes(PAYLOAD)
+        weights.require(spec_of())
+        path.write_bytes(b"X" + PAYLOAD[1:])  # the same size
+        with pytest.raises(WeightsError, match="expected"):
+            weights.require(spec_of())
+
+    def test_a_replaced_file_of_equal_size_and_time_is_noticed(self, folder: Path) -> None:
+        path = folder / "net.pt"
+        path.write_bytes(PAYLOAD)
+        weights.require(spec_of())
+        stat = path.stat()
+        other = folder / "other"
+        other.write_bytes(b"X" + PAYLOAD[1:])
+        os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        other.replace(path)
+        assert path.stat().st_mtime_ns == stat.st_mtime_ns
+        with pytest.raises(WeightsError, match="expected"):
+            weights.require(spec_of())
+
+    def test_another_expectation_is_compared_with_the_remembered_hash(
+        self, folder: Path, hashed: list[Path]
+    ) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        weights.require(spec_of())
+        with pytest.raises(WeightsError, match="expected"):
+            weights.require(spec_of(sha256="1" * 64))
+        assert len(hashed) == 1
+
+    @pytest.mark.parametrize("damage", ["", "{", "[]", '{"file": {}}'])
+    def test_a_damaged_memory_is_ignored(
+        self, folder: Path, hashed: list[Path], damage: str
+    ) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        weights.require(spec_of())
+        (memo,) = folder.glob(".*.json")
+        memo.write_text(damage)
+        weights.require(spec_of())
+        assert len(hashed) == 2
+
+    def test_verify_hashes_again(self, folder: Path, hashed: list[Path]) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        weights.require(spec_of())
+        weights.verify(spec_of())
+        assert len(hashed) == 2
+
+
+class TestState:
+    def test_every_state(self, folder: Path) -> None:
+        assert weights.state(WEIGHTLESS) == "not-needed"
+        assert weights.state(spec_of()) == "missing"
+        (folder / "net.pt.part").write_bytes(b"x")
+        assert weights.state(spec_of()) == "partial"
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        assert weights.state(spec_of()) == "not-checked"
+        weights.require(spec_of())
+        assert weights.state(spec_of()) == "verified"
+        assert weights.state(spec_of(sha256="")) == "unverified"
+        assert weights.state(spec_of(sha256="0" * 64)) == "wrong-hash"
+
+
+class TestPull:
+    def test_into_a_folder_that_does_not_exist_yet(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LITESAM_BENCH_WEIGHTS", str(tmp_path / "new" / "folder"))
+        opener = Served()
+        got = weights.pull(spec_of(), opener=opener)
+        assert got == weights.Verified(tmp_path / "new/folder/net.pt", DIGEST, verified=True)
+        assert got.path.read_bytes() == PAYLOAD
+        assert [request.full_url for request in opener.requests] == [URL]
+        assert weights.state(spec_of()) == "verified"
+
+    def test_what_is_there_is_not_pulled_again(self, folder: Path) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        opener = Served()
+        assert weights.pull(spec_of(), opener=opener).verified
+        assert opener.requests == []
+
+    def test_a_wrong_file_is_neither_used_nor_overwritten(self, folder: Path) -> None:
+        (folder / "net.pt").write_bytes(b"a user's own file")
+        with pytest.raises(WeightsError, match="expected"):
+            weights.pull(spec_of(), opener=Served())
+        assert (folder / "net.pt").read_bytes() == b"a user's own file"
+
+    def test_wrong_content_leaves_nothing(self, folder: Path) -> None:
+        with pytest.raises(WeightsError, match="the download was deleted"):
+            weights.pull(spec_of(), opener=Served(b"a login page"))
+        assert list(folder.iterdir()) == []
+
+    @pytest.mark.parametrize("url", ["http://weights.example/net.pt", "file:///etc/hostname"])
+    def test_only_https(self, folder: Path, url: str) -> None:
+        opener = Served()
+        with pytest.raises(WeightsError, match="not an https address") as caught:
+            weights.pull(spec_of(url=url), opener=opener)
+        assert str(folder / "net.pt") in caught.value.fix
+        assert opener.requests == []
+
+    def test_a_system_without_weights(self) -> None:
+        with pytest.raises(UsageError, match="plain has no checkpoint"):
+            weights.pull(WEIGHTLESS, opener=Served())
+
+    def test_unpublished_hash(self, folder: Path) -> None:
+        got = weights.pull(spec_of(sha256=""), opener=Served())
+        assert got == weights.Verified(folder / "net.pt", DIGEST, verified=False)
+
+
+def test_licence_notice() -> None:
+    notice = weights.licence_notice(spec_of(restriction="non-commercial use only"))
+    assert notice == "net.pt is under S-Lab 1.0: non-commercial use only"
+    assert weights.licence_notice(spec_of()) == ""
+    assert weights.licence_notice(WEIGHTLESS) == ""
+
+
+def test_a_file_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "net.pt").write_bytes(PAYLOAD)
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(weights, "sha256_file", refuse)
+    with pytest.raises(StorageError, match=r"cannot read .*net\.pt: Permission denied"):
+        weights.require(spec_of())
