@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litesam_bench.lite_sam.litevit import Block, MspmConfig
-from litesam_bench.types import SizeHW
 
 GROUP_REACH = (0.05, 0.15, 0.35)
 """Typical distance from a point to the sides of its box, for small, medium and large objects, as
@@ -125,9 +124,9 @@ class AutoPpn(nn.Module):
     def propose(
         self,
         embedding: Tensor,
-        frame_hw: SizeHW,
+        frame_hw: tuple[int, int],
         *,
-        valid_hw: SizeHW | None = None,
+        valid_hw: tuple[int, int] | None = None,
         k: int = 256,
     ) -> Proposals:
         """The k best prompts of each image of a batch: `select_proposals` of `forward`."""
@@ -135,7 +134,11 @@ class AutoPpn(nn.Module):
 
 
 def select_proposals(
-    maps: ProposalMaps, frame_hw: SizeHW, *, valid_hw: SizeHW | None = None, k: int = 256
+    maps: ProposalMaps,
+    frame_hw: tuple[int, int],
+    *,
+    valid_hw: tuple[int, int] | None = None,
+    k: int = 256,
 ) -> Proposals:
     """The k highest local maxima over all groups.
 

@@ -72,6 +72,8 @@ def load_strict(
 ) -> None:
     """Copy `state` into `module`; every key must fit, but for the named exceptions.
 
+    A module on the meta device takes the tensors of `state` themselves, without a copy.
+
     Args:
         source: what the messages call the checkpoint, usually its path.
 
@@ -104,4 +106,5 @@ def load_strict(
     for name in shared:
         if state[name].is_floating_point() and not torch.isfinite(state[name]).all():
             raise WeightsError(f"{source}: {name} has NaN or infinite values", fix=_FETCH_AGAIN)
-    module.load_state_dict({name: state[name] for name in shared}, strict=False)
+    on_meta = any(tensor.is_meta for tensor in own.values())
+    module.load_state_dict({name: state[name] for name in shared}, strict=False, assign=on_meta)

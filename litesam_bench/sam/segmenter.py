@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,15 @@ from litesam_bench.sam.geometry import Frame, preprocess, restore_masks
 from litesam_bench.sam.mask_decoder import Features
 from litesam_bench.sam.model import Sam
 from litesam_bench.spec import InputSpec
-from litesam_bench.types import DType, ImageU8, LoadContext, MaskBatch, Prompts
+from litesam_bench.types import (
+    DType,
+    ImageU8,
+    LoadContext,
+    MaskBatch,
+    Prompts,
+    ProposedPrompts,
+    SizeHW,
+)
 
 TORCH_DTYPES: dict[DType, torch.dtype] = {
     "fp32": torch.float32,
@@ -86,3 +95,53 @@ class SamSegmenter:
 
     def _tensor(self, array: npt.NDArray[np.generic] | None) -> Tensor | None:
         return None if array is None else torch.as_tensor(array, device=self.device)
+
+
+class NetworkProposals(Protocol):
+    """Prompts in network pixels: points (B, K, 2), boxes (B, K, 4) XYXY, scores (B, K)."""
+
+    @property
+    def points(self) -> Tensor: ...
+    @property
+    def boxes(self) -> Tensor: ...
+    @property
+    def scores(self) -> Tensor: ...
+
+
+class ProposalNetwork(Protocol):
+    """What finds prompts in an embedding, such as AutoPPN."""
+
+    def propose(
+        self, embedding: Tensor, frame_hw: SizeHW, *, valid_hw: SizeHW | None, k: int
+    ) -> NetworkProposals: ...
+
+
+class ProposingSamSegmenter(SamSegmenter):
+    """A `SamSegmenter` with a proposal network on its embedding (SAM-B + AutoPPN, Lite-SAM).
+
+    `network` must already be on the context's device and in its precision; as a submodule of
+    `model` it is.
+    """
+
+    def __init__(
+        self, model: Sam, network: ProposalNetwork, rule: InputSpec, context: LoadContext
+    ) -> None:
+        super().__init__(model, rule, context)
+        self.network = network
+
+    @torch.inference_mode()
+    def propose(self, embedding: SamEmbedding, count: int) -> ProposedPrompts:
+        """The `count` best prompts of the image, or fewer, in original pixels."""
+        frame = embedding.frame
+        proposals = self.network.propose(
+            embedding.features.embedding, frame.network_hw, valid_hw=frame.resized_hw, k=count
+        )
+        return ProposedPrompts(
+            points=frame.to_original(_float64(proposals.points[0])),
+            boxes=frame.to_original(_float64(proposals.boxes[0])),
+            scores=_float64(proposals.scores[0]),
+        )
+
+
+def _float64(tensor: Tensor) -> npt.NDArray[np.float64]:
+    return tensor.double().cpu().numpy()
