@@ -208,10 +208,10 @@ def collect_truths(
 ) -> Truths:
     """Columns of all instances of known categories. Raises DataError naming a corrupt mask."""
     known = set(categories.tolist())
-    pairs = [(t.image_id, i) for t in gts for i in t.instances if i.category_id in known]
-    instances = [instance for _, instance in pairs]
-    n = len(pairs)
-    image, _ = index_of(images.ids, np.fromiter((p[0] for p in pairs), np.int64, n))
+    instances = [i for t in gts for i in t.instances if i.category_id in known]
+    image_ids = [t.image_id for t in gts for i in t.instances if i.category_id in known]
+    n = len(instances)
+    image, _ = index_of(images.ids, np.array(image_ids, np.int64))
     category, _ = index_of(categories, np.fromiter((i.category_id for i in instances), np.int64, n))
     shapes: Shapes
     if iou_type == "segm":
