@@ -13,6 +13,8 @@ from litesam_bench.records.schema import Metric, Record
 from litesam_bench.tables import measured
 from litesam_bench.tables.render import Cell, Column, Table, numbered_notes
 
+_ENDLESS = 10_000  # characters; wider than any table
+
 # metric -> (group, head, shown in compact tables)
 _RUN_METRICS = {
     "miou": ("mIoU", "all", True),
@@ -111,6 +113,8 @@ def show(table: Table, console: Console | None = None) -> None:
     A terminal too narrow for the grid gets one block per row, so that no number is ever cut.
     """
     console = console or Console()
+    if not console.is_terminal:  # a pipe has no width of its own: nothing is wrapped
+        console = Console(file=console.file, width=_ENDLESS, color_system=None)
     console.print(f"[bold]{escape(table.caption)}[/bold]", highlight=False)
     for name, value in table.context:
         console.print(escape(f"{name}: {value}"), style="dim", highlight=False)
@@ -119,8 +123,7 @@ def show(table: Table, console: Console | None = None) -> None:
     if padding is None:
         _blocks(table, marks, console)
     else:
-        grid = _grid(table, marks, padding)
-        console.print(grid, width=_width(grid, console), crop=False)
+        console.print(_grid(table, marks, padding))
     for note, mark in marks.items():
         console.print(escape(f"{mark}: {note}"), style="dim", highlight=False)
     for note in table.footnotes:
@@ -130,14 +133,14 @@ def show(table: Table, console: Console | None = None) -> None:
 def _padding(table: Table, console: Console) -> int | None:
     """The roomiest grid that fits, as spaces around cells; None when none does."""
     if not console.is_terminal:
-        return 1  # a pipe has no width of its own
+        return 1
     marks = numbered_notes(table)
     fits = (p for p in (1, 0) if _width(_grid(table, marks, p), console) <= console.width)
     return next(fits, None)
 
 
 def _width(grid: Grid, console: Console) -> int:
-    return console.measure(grid, options=console.options.update(width=10_000)).maximum
+    return console.measure(grid, options=console.options.update(width=_ENDLESS)).maximum
 
 
 def _grid(table: Table, marks: Mapping[str, str], padding: int) -> Grid:
