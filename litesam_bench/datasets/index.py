@@ -21,7 +21,6 @@ are rasterised while opening, so that counts are exact and opening stays fast.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import struct
 from array import array
@@ -38,6 +37,7 @@ from litesam_bench.datasets.images import check_file_name
 from litesam_bench.datasets.json_file import read_json
 from litesam_bench.errors import DataError
 from litesam_bench.metrics import rle
+from litesam_bench.records.files import canonical_json
 from litesam_bench.types import Category, GroundTruth, Instance, Rle, SizeHW
 
 Polygons: TypeAlias = "tuple[array[float], ...]"  # x0, y0, x1, y1, ... per part
@@ -153,11 +153,13 @@ def digest(index: AnnotationIndex, image_ids: Iterable[int]) -> str:
     doubles, not as text: LVIS has 20 million coordinates, and 1 and 1.0 must agree.
     """
     state = hashlib.sha256()
-    state.update(_text([[item.id, item.name, item.frequency] for item in index.categories]))
+    state.update(
+        canonical_json([[item.id, item.name, item.frequency] for item in index.categories]).encode()
+    )
     for image_id in image_ids:
         image = index.images[image_id]
         federated = [sorted(image.neg_category_ids), sorted(image.not_exhaustive_category_ids)]
-        state.update(_text([image.id, *image.size_hw, federated]))
+        state.update(canonical_json([image.id, *image.size_hw, federated]).encode())
         for item in index.annotations.get(image_id, ()):
             head = (item.id, item.category_id, item.iscrowd)
             state.update(struct.pack("<qqq5d", *head, item.area_px, *item.bbox_xywh))
@@ -168,10 +170,6 @@ def digest(index: AnnotationIndex, image_ids: Iterable[int]) -> str:
                     state.update(struct.pack("<q", len(part)))
                     state.update(np.frombuffer(part).astype("<f8", copy=False).tobytes())
     return state.hexdigest()
-
-
-def _text(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 # --------------------------------------------------------------------------------------------

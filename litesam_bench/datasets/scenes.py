@@ -8,8 +8,6 @@ seeds, so that a model trained on one has never seen a picture of the other.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
@@ -26,6 +24,7 @@ from litesam_bench.datasets.scene_layout import (
 )
 from litesam_bench.errors import UsageError
 from litesam_bench.metrics import rle
+from litesam_bench.records.files import canonical_json, sha256_text
 from litesam_bench.types import (
     Category,
     DatasetInfo,
@@ -97,10 +96,9 @@ class ScenesDataset:
             "seed": self._seed,
             "size_hw": list(self._size_hw),
         }
-        text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
         return DatasetInfo(
             name=self._split,
-            digest=hashlib.sha256(text.encode()).hexdigest(),
+            digest=sha256_text(canonical_json(recipe)),
             n_images=self._n,
             n_instances=sum(len(self.truth(i).instances) for i in self.image_ids),
             licence="Apache-2.0 (generated)",
@@ -165,17 +163,3 @@ def _tight_box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     x, y = int(columns[0]), int(rows[0])
     return float(x), float(y), float(columns[-1] + 1 - x), float(rows[-1] + 1 - y)
-
-
-def segmentation_boundaries(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Boundary map (H, W) of a label map by BSDS500's convention `seg2bdry(..., 'imageSize')`.
-
-    A pixel is boundary when it differs from its neighbour to the right, below, or diagonally
-    between the two; the last row looks right only, the last column down only, so the corner never
-    is. Boundaries are one pixel wide where two regions meet along an axis.
-    """
-    boundary = np.zeros(labels.shape, bool)
-    boundary[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    boundary[:-1] |= labels[:-1] != labels[1:]
-    boundary[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
-    return boundary

@@ -1,8 +1,8 @@
 """A detector's boxes as prompts, from a file in COCO's results format.
 
 The format is a flat JSON list of `{"image_id", "category_id", "bbox": [x, y, w, h], "score"}`;
-other keys are ignored. Every box of a known image and category is a prompt: there is no threshold on the
-score, no suppression of overlapping boxes and no limit per image (EfficientViT-SAM, TinySAM).
+other keys are ignored. Every box of a known image and category is a prompt: there is no threshold
+on the score, no suppression of overlaps and no limit per image (EfficientViT-SAM, TinySAM).
 
 Mask AP from detector boxes depends on whose boxes they are, so a record carries the file's sha256
 and its own box AP.
@@ -10,7 +10,6 @@ and its own box AP.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from functools import cached_property
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from litesam_bench.datasets.json_file import read_json
 from litesam_bench.errors import DataError
 from litesam_bench.metrics import coco_ap, lvis_ap
+from litesam_bench.records.files import sha256_file
 from litesam_bench.types import Dataset, FloatArray, Prompts
 
 IntArray = npt.NDArray[np.int64]
@@ -109,7 +109,7 @@ class DetectorBoxes:
             )
         return cls(
             path,
-            _sha256(path),
+            sha256_file(path),
             dataset,
             dict(sorted(skipped.items())),
             positions=heads[:n, 0].copy(),
@@ -197,8 +197,3 @@ def _parse(entry: Any, position: int, path: Path) -> tuple[int, int, list[float]
     if not all(map(math.isfinite, (*box, score))):
         raise broken("has NaN or an infinity in its bbox or score")
     return image_id, category_id, box, score
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
