@@ -214,6 +214,65 @@ class Segmenter(Protocol):
     def segment(self, embedding: Embedding, prompts: Prompts) -> MaskBatch: ...
 
 
+@dataclass(frozen=True)
+class SelectedMasks:
+    """K masks of one batch of prompts that passed a filter, in the order of prompts, then tokens.
+
+    logits: (K, h, w) at the decoder's resolution. iou: (K,) predicted IoU.
+    prompts: (K,) int64, the prompt's position in its batch. tokens: (K,) int64, as in `MaskBatch`.
+    considered: how many masks there were before the filter.
+    to_image, threshold: as in `MaskBatch`.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    prompts: Tensor
+    tokens: Tensor
+    considered: int
+    to_image: Callable[[Tensor], Tensor]
+    threshold: float = 0.0
+
+    def __len__(self) -> int:
+        return int(self.iou.shape[0])
+
+
+@runtime_checkable
+class FilteringSegmenter(Segmenter, Protocol):
+    """A segmenter that knows the predicted IoU before it has the masks, and then skips masks."""
+
+    def segment_above(
+        self, embedding: Embedding, prompts: Prompts, *, multimask: bool, iou_thresh: float
+    ) -> SelectedMasks:
+        """Masks whose predicted IoU is above `iou_thresh` (0 keeps all).
+
+        Args:
+            multimask: the multimask tokens (1, 2, ...), else token 0.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ProposedPrompts:
+    """What a proposal network suggests for one image, best first, in original pixels.
+
+    points: (K, 2) xy. boxes: (K, 4) XYXY of the object at each point. scores: (K,) in [0, 1];
+    0 marks a filler.
+    """
+
+    points: FloatArray
+    boxes: FloatArray
+    scores: FloatArray
+
+
+@runtime_checkable
+class ProposingSegmenter(Segmenter, Protocol):
+    """A segmenter with its own prompt proposals (`Capabilities.propose`)."""
+
+    def propose(self, embedding: Embedding, count: int) -> ProposedPrompts:
+        """The `count` best prompts, or fewer."""
+        ...
+
+
 DType = Literal["fp32", "fp16", "bf16"]
 
 
