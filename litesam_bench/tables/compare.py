@@ -29,7 +29,8 @@ class Quantity:
 class Layout:
     """What a table shows.
 
-    name, family: begin of the file name, and what follows while nothing is measured.
+    name: begin of the file name.
+    family: `coco` or `lvis`, or a dataset's name where no paper has measured it.
     source: the printed table, or None where no paper has measured this data.
     printed_only: columns of the paper that records do not hold, shown after the quantities.
     filled_by: published key of the systems that fill a row, where it is not the row's own.
@@ -172,7 +173,7 @@ def _context(layout: Layout, view: View | None) -> tuple[tuple[str, str], ...]:
     if view is None:
         return (*context, ("Measured", "nothing yet"))
     context += [
-        ("Data", f"{view.data['name']}, {view.data['n_images']} images"),
+        ("Data", f"{view.name}, {view.data['n_images']} images"),
         ("Dataset digest", view.digest),
         ("Protocol", ", ".join(_protocol_ids(layout, view)) or view.preset),
         ("Device", "; ".join(view.devices)),

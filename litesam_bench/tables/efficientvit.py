@@ -41,8 +41,8 @@ def _by_family(
         mine: list[View | None] = [view for view in found if view.family == family]
         printed = layout(family, published[f"{PAPER}/{source}"])
         tables += [compare(printed, view) for view in mine or [None]]
-    other = [view for view in found if view.family not in _FAMILIES]
-    return tables + [compare(layout(view.family, None), view) for view in other]
+    other = [view for view in found if not view.family]
+    return tables + [compare(layout(view.name, None), view) for view in other]
 
 
 def _clicks(family: str, source: PublishedTable | None) -> Layout:
@@ -84,7 +84,7 @@ def _detectors(published: Mapping[str, PublishedTable], records: Sequence[Record
         mine: list[View | None] = [view for view in found if _pair(view) == pair]
         tables += [compare(_detector_layout(published, *pair), view) for view in mine or [None]]
     other = [view for view in found if _pair(view) not in known]
-    return tables + [compare(_detector_layout(published, view.family, ""), view) for view in other]
+    return tables + [compare(_detector_layout(published, view.name, ""), view) for view in other]
 
 
 def _pair(view: View) -> tuple[str, str]:
@@ -114,7 +114,7 @@ def _detector_layout(published: Mapping[str, PublishedTable], family: str, detec
         ),
         source=source,
         preset="ap-det",
-        boxes=f"{family}_{detector or 'NAME'}.json",
+        boxes=f"{family}_{detector}.json" if detector else "FILE",
     )
 
 

@@ -17,6 +17,8 @@ from litesam_bench.records.schema import Record
 from litesam_bench.tables.render import Cell
 
 DIGEST_CHARS = 12
+# Other splits and versions, and a user's own folder, have no published numbers to stand beside.
+_MEASURED_BY_PAPERS = {"coco-val2017": "coco", "lvis-v1-val": "lvis"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,13 @@ class View:
 
     @property
     def family(self) -> str:
-        """`coco`, `lvis`, `scenes`, ...: the first word of the dataset's name."""
-        return str(self.data["name"]).lower().partition("-")[0]
+        """`coco` or `lvis` for the sets that papers measure on, "" for all others."""
+        return _MEASURED_BY_PAPERS.get(self.name, "")
+
+    @property
+    def name(self) -> str:
+        """The dataset's own name, such as `coco-val2017` or `scenes`."""
+        return str(self.data["name"])
 
     @property
     def digest(self) -> str:
@@ -66,7 +73,7 @@ class View:
         """Distinguishes the files of different views: data, digest, preset and boxes."""
         boxes = f"-boxes-{self.boxes['sha256'][:8]}" if self.boxes else ""
         name, _, version = self.preset.partition("@")
-        text = f"{self.data['name']}-{self.digest}-{name}-v{version}{boxes}"
+        text = f"{self.name}-{self.digest}-{name}-v{version}{boxes}"
         return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
 
     @property

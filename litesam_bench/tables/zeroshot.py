@@ -26,10 +26,8 @@ def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) ->
         mine: list[View | None] = [view for view in found if view.family == family]
         layout = _layout(family, published[SOURCE])
         tables += [compare(layout, view) for view in mine or [None]]
-    for view in found:
-        if view.family not in PRINTED_FAMILIES:
-            tables.append(compare(_layout(view.family, None), view))
-    return tables
+    other = [view for view in found if not view.family]
+    return tables + [compare(_layout(view.name, None), view) for view in other]
 
 
 def _layout(family: str, source: PublishedTable | None) -> Layout:

@@ -8,10 +8,11 @@ from decimal import Decimal
 import pytest
 from record_factory import COCO_DIGEST, make_record
 
+from litesam_bench import registry
 from litesam_bench.errors import DataError
 from litesam_bench.metrics import coco_ap, lvis_ap
 from litesam_bench.records.schema import Record
-from litesam_bench.tables import backbones, efficientvit, measured, zeroshot
+from litesam_bench.tables import backbones, efficientvit, measured, published, zeroshot
 from litesam_bench.tables.published import PublishedTable
 from litesam_bench.tables.render import Cell, Table
 from litesam_bench.types import Category, GroundTruth
@@ -156,6 +157,15 @@ def test_digests_presets_and_data_sets_never_share_a_table(printed: Printed) -> 
     assert len(tables[-1].rows) == 1
 
 
+@pytest.mark.parametrize("data", ["coco-train2017", "lvis-v0.5-val", "coco", "my-folder"])
+def test_other_data_have_no_published_columns(printed: Printed, data: str) -> None:
+    record = make_record(key="sam-b", metrics={"miou": 0.7}, data=data)
+    *_, table = zeroshot.build(printed, [record])
+    assert table.name.startswith(f"zeroshot-{data}-3f2a")
+    assert [row[0].text for row in table.rows] == ["SAM-VIT-B"]
+    assert "paper" not in {column.label for column in table.columns}
+
+
 def test_devices_and_precisions_have_rows_of_their_own(printed: Printed) -> None:
     table = _zeroshot(
         printed,
@@ -298,6 +308,12 @@ def test_rounding_is_half_up_in_decimal(value: float, digits: int, shown: str) -
 def test_protocol_ids_split() -> None:
     assert measured.split_id("miou-strict/clicks:3@2") == ("miou-strict@2", "clicks:3")
     assert measured.split_id("ap-det/detector") == ("ap-det@1", "detector")
+
+
+def test_every_published_key_of_a_system_exists() -> None:
+    keys = {system.spec.published for system in registry.resolve("all")} - {""}
+    assert keys
+    assert keys <= set(published.systems())
 
 
 @pytest.mark.parametrize("evaluator", [coco_ap, lvis_ap])

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from markdown_it import MarkdownIt
 from record_factory import make_record
 
 from litesam_bench.cli.report import report as command
 from litesam_bench.errors import DataError
 from litesam_bench.records.store import write_record
 from litesam_bench.tables.published import PublishedTable
+from litesam_bench.tables.render import to_markdown
 from litesam_bench.tables.report import build_tables, render_report, stale_files, write_report
 
 Printed = Mapping[str, PublishedTable]
@@ -28,6 +30,20 @@ def test_every_table_in_three_formats_and_an_index(printed: Printed, tmp_path: P
     links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "README.md").read_text())
     assert set(links) == expected
     assert "litesam-bench zeroshot" in (tmp_path / "README.md").read_text()
+
+
+def test_markdown_parses_into_the_same_cells(printed: Printed) -> None:
+    parser = MarkdownIt("gfm-like", {"linkify": False, "html": True})
+    records = [
+        make_record(key="sam-b", metrics={"miou": 0.7}, footnotes=["a | b", "<c>"]),
+        make_record("pipe|_x_", status="failed", reason="*why*", done=0),
+    ]
+    for table in build_tables(printed, records):
+        html = parser.render(to_markdown(table))
+        assert html.count("<table>") == 1, table.name
+        assert len(re.findall("<th[ >]", html)) == len(table.columns), table.name
+        assert len(re.findall("<td[ >]", html)) == len(table.columns) * len(table.rows), table.name
+        assert "<em>" not in html
 
 
 def test_writing_again_changes_nothing(printed: Printed, tmp_path: Path) -> None:
