@@ -85,7 +85,8 @@ class Registry(Generic[T]):
 
     def unknown(self, name: str, *, also: tuple[str, ...] = ()) -> UsageError:
         """The error for a name that is not here; `also` are further words worth suggesting."""
-        near = difflib.get_close_matches(name, [*self._values, *also], n=3, cutoff=0.5)
+        words = dict.fromkeys([*self._values, *also])
+        near = difflib.get_close_matches(name, words, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else ""
         listing = f"run `{self._list_command}` for all names" if self._list_command else ""
         fallback = f"known names: {', '.join(self._values) or 'none'}"

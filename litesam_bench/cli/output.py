@@ -80,4 +80,5 @@ def download_bar(name: str) -> Iterator[Progress]:
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:  # stopping what never started would print an empty line
+            bar.stop()

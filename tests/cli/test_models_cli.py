@@ -1,0 +1,86 @@
+"""`models` and `protocols`: catalogues that need nothing loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from litesam_bench import protocols
+from litesam_bench.cli.main import run
+from litesam_bench.cli.models import prompts_text
+from litesam_bench.registry import systems
+from litesam_bench.types import Capabilities
+
+
+def output(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    assert run(args) == 0
+    return capsys.readouterr().out
+
+
+class TestModels:
+    def test_list_has_a_line_per_system(self, capsys: pytest.CaptureFixture[str]) -> None:
+        header, *lines = output(capsys, "models", "list").splitlines()
+        assert header.split("\t")[0] == "system"
+        assert [line.split("\t")[0] for line in lines] == list(systems().names)
+        assert all(len(line.split("\t")) == len(header.split("\t")) for line in lines)
+
+    def test_list_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        entries = json.loads(output(capsys, "models", "list", "--json"))["systems"]
+        by_name = {entry["name"]: entry for entry in entries}
+        assert set(by_name) == set(systems().names)
+        assert by_name["ellipse"]["weights_state"] == "not-needed"
+        assert by_name["ellipse"]["weights_path"] is None
+        assert by_name["ellipse"]["capabilities"]["boxes"] is True
+        assert by_name["ellipse"]["source"].endswith("ellipse.py")
+
+    def test_show(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = output(capsys, "models", "show", "ellipse")
+        assert "name: ellipse\n" in shown
+        assert "capabilities:\n  points: False\n" in shown
+
+    def test_show_several_as_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = json.loads(output(capsys, "models", "show", "oracle,box-fill", "--json"))
+        assert [entry["name"] for entry in shown["systems"]] == ["oracle", "box-fill"]
+
+    def test_show_a_file(
+        self, capsys: pytest.CaptureFixture[str], repository: Path, tmp_path: Path
+    ) -> None:
+        mine = shutil.copy(repository / "baselines" / "_template.py", tmp_path / "mine.py")
+        assert "name: my-sam-tiny\n" in output(capsys, "models", "show", str(mine))
+
+    def test_unknown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["models", "show", "elipse"]) == 2
+        assert "did you mean ellipse?" in capsys.readouterr().err
+
+    def test_prompts_text(self) -> None:
+        assert prompts_text(Capabilities(points=True, boxes=True, max_points=6)) == (
+            "points, boxes (at most 6 points)"
+        )
+        assert prompts_text(Capabilities(everything=True)) == "everything"
+
+
+class TestProtocols:
+    def test_list(self, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = output(capsys, "protocols", "list").splitlines()[1:]
+        assert [line.split("\t")[0] for line in lines] == [p.id for p in protocols.presets()]
+
+    def test_list_json(self, capsys: pytest.CaptureFixture[str]) -> None:
+        entries = json.loads(output(capsys, "protocols", "list", "--json"))["protocols"]
+        assert [entry["id"] for entry in entries] == [p.id for p in protocols.presets()]
+        assert all(entry["source"] for entry in entries)
+
+    def test_show_has_every_field(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = json.loads(output(capsys, "protocols", "show", "miou-strict/clicks:3", "--json"))
+        assert shown["id"] == "miou-strict/clicks:3@1"
+        assert shown["n_clicks"] == 3
+        assert {"crowd", "mask_select", "point_rule", "gt_res"} <= set(shown)
+
+    def test_show_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "crowd: drop\n" in output(capsys, "protocols", "show", "miou-strict")
+
+    def test_unknown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["protocols", "show", "miou-strikt"]) == 2
+        assert "miou-strict" in capsys.readouterr().err
