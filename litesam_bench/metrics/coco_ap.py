@@ -34,7 +34,7 @@ from litesam_bench.metrics.matching import (
     mean_or_nan,
 )
 from litesam_bench.metrics.rle import IntArray
-from litesam_bench.types import Category, FloatArray, GroundTruth, SizeHW
+from litesam_bench.types import Category, FloatArray, GroundTruth
 
 IouType = Literal["segm", "bbox"]
 DetArea = Literal["mask", "box"]
@@ -102,7 +102,7 @@ def evaluate(
     """
     check_grid(recall_thresholds, max_dets)
     det_area = det_area or ("mask" if iou_type == "segm" else "box")
-    images = Images(gts)
+    images = image_table(gts)
     categories = unique_ids(category_ids, "category")
     truths = collect_truths(gts, images, categories, iou_type)
     detections, skipped = collect_detections(dts, images, categories, iou_type, det_area)
@@ -184,13 +184,19 @@ def unique_ids(ids: Sequence[int], what: str) -> IntArray:
     return array
 
 
-class Images:
-    """The images of an evaluation: `ids` ascending, and (h, w) of each in `size_hw`."""
+@dataclass(frozen=True, slots=True)
+class ImageTable:
+    """The images of an evaluation: (I,) ascending `ids`, and (I, 2) `size_hw` in pixels."""
 
-    def __init__(self, gts: Sequence[GroundTruth]) -> None:
-        self.ids = unique_ids([truth.image_id for truth in gts], "image")
-        sizes: dict[int, SizeHW] = {truth.image_id: truth.size_hw for truth in gts}
-        self.size_hw = np.array([sizes[i] for i in self.ids.tolist()], np.int64).reshape(-1, 2)
+    ids: IntArray
+    size_hw: IntArray
+
+
+def image_table(gts: Sequence[GroundTruth]) -> ImageTable:
+    """Raises DataError naming an image that occurs twice."""
+    ids = unique_ids([truth.image_id for truth in gts], "image")
+    sizes = {truth.image_id: truth.size_hw for truth in gts}
+    return ImageTable(ids, np.array([sizes[i] for i in ids.tolist()], np.int64).reshape(-1, 2))
 
 
 def index_of(ids: IntArray, values: IntArray) -> tuple[IntArray, BoolArray]:
@@ -202,7 +208,7 @@ def index_of(ids: IntArray, values: IntArray) -> tuple[IntArray, BoolArray]:
 
 def collect_truths(
     gts: Sequence[GroundTruth],
-    images: Images,
+    images: ImageTable,
     categories: IntArray,
     iou_type: IouType,
 ) -> Truths:
@@ -232,7 +238,7 @@ def collect_truths(
 
 def collect_detections(
     dts: Sequence[Result],
-    images: Images,
+    images: ImageTable,
     categories: IntArray,
     iou_type: IouType,
     det_area: DetArea,
@@ -301,10 +307,9 @@ def _column(dts: Sequence[Result], key: str, dtype: type[np.generic]) -> npt.NDA
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
     for i, d in enumerate(dts):
-        value = d.get(key) if isinstance(d, Mapping) else None
         try:
-            np.fromiter([value], dtype, 1)
-        except (TypeError, ValueError, OverflowError) as error:
+            np.fromiter([d[key]], dtype, 1)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"result {i} has no usable {key!r}: {d!r:.80}") from error
     raise AssertionError("every value was usable on its own")
 
@@ -318,8 +323,8 @@ def _get(dts: Sequence[Result], i: int, key: str) -> Any:
 
 def _boxes(values: list[Any], name: Callable[[int], str]) -> FloatArray:
     for i, value in enumerate(values):
-        if len(value) != 4:
-            raise DataError(f"{name(i)} has a bbox of {len(value)} numbers, not x, y, w, h")
+        if not isinstance(value, Sequence | np.ndarray) or len(value) != 4:
+            raise DataError(f"{name(i)} has a bbox that is not x, y, w, h: {value!r:.60}")
     boxes = np.array(values, np.float64).reshape(len(values), 4)
     bad = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
     if len(bad):
@@ -337,7 +342,7 @@ def _unpack(rles: list[Any], name: Callable[[int], str]) -> rle.RunTable:
 def _check_sizes(
     masks: rle.RunTable,
     image: IntArray,
-    images: Images,
+    images: ImageTable,
     name: Callable[[int], str],
 ) -> None:
     unequal = np.flatnonzero((masks.size_hw != images.size_hw[image]).any(axis=1))

@@ -23,13 +23,14 @@ import numpy as np
 
 from litesam_bench.metrics.coco_ap import (
     DetArea,
-    Images,
+    ImageTable,
     IouType,
     Result,
     check_grid,
     collect_detections,
     collect_truths,
     image_ids_of,
+    image_table,
     index_of,
     precision_stats,
     scores_of,
@@ -95,7 +96,7 @@ def evaluate(
     """
     check_grid(recall_thresholds, [max_dets])
     det_area = det_area or ("mask" if iou_type == "segm" else "box")
-    images = Images(gts)
+    images = image_table(gts)
     category_ids = unique_ids([c.id for c in categories], "category")
     # The limit comes before any other rule: a detection dropped later has still used a place.
     within = _best_per_image(image_ids_of(dts), scores_of(dts), max_dets)
@@ -178,7 +179,7 @@ def _best_per_image(image_id: IntArray, score: FloatArray, limit: int) -> BoolAr
 
 
 def _pair_keys(
-    pairs: Sequence[tuple[int, int]], images: Images, category_ids: IntArray
+    pairs: Sequence[tuple[int, int]], images: ImageTable, category_ids: IntArray
 ) -> IntArray:
     """(image id, category id) pairs as image index * K + category index; unknown ids fall out."""
     array = np.array(pairs, np.int64).reshape(-1, 2)

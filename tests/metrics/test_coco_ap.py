@@ -240,8 +240,12 @@ def test_bad_results_are_named() -> None:
         run(6, segmentation=[[0, 0, 5, 0, 5, 5]])
     with pytest.raises(DataError, match="result 0 has no 'segmentation'"):
         ours(dataset, without(results, "segmentation"))
-    with pytest.raises(DataError, match=r"result 0 .* bbox of 3 numbers"):
+    with pytest.raises(DataError, match=r"result 0 .* not x, y, w, h: \[1, 2, 3\]"):
         ours(dataset, [results[0] | {"bbox": [1, 2, 3]}], iou_type="bbox")
+    with pytest.raises(DataError, match=r"result 0 .* not x, y, w, h: None"):
+        ours(dataset, [results[0] | {"bbox": None}], iou_type="bbox")
+    with pytest.raises(DataError, match="result 0 has no usable 'score'"):
+        ours(dataset, without(results, "score"))
     with pytest.raises(DataError, match=r"result 0 .* bbox that is not finite"):
         ours(dataset, [results[0] | {"bbox": [1, 2, 3, np.inf]}], iou_type="bbox")
 
