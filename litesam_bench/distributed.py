@@ -38,6 +38,20 @@ class World:
         """`cuda` means the local rank's own GPU; anything else is taken as it is."""
         return f"cuda:{self.local_rank}" if requested == "cuda" and self.size > 1 else requested
 
+    def agree(self, items: list[int]) -> list[int]:
+        """Rank 0's list, on every rank.
+
+        What is left to do is read from journals that other ranks may already be writing; dealing
+        out lists that differ would lose images.
+        """
+        if self.size == 1:
+            return items
+        import torch.distributed as dist
+
+        shared: list[list[int]] = [items]
+        dist.broadcast_object_list(shared, src=0)
+        return shared[0]
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.size > 1:
@@ -50,7 +64,8 @@ class World:
 def world() -> Iterator[World]:
     """Join the process group that torchrun describes; a plain process joins nothing.
 
-    gloo, since ranks exchange barriers only: it works without GPUs and across machines.
+    gloo, since ranks exchange lists of ids and barriers only: it works without GPUs, and across
+    machines.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size <= 1:

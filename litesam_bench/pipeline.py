@@ -156,7 +156,7 @@ def predict(
         BenchError: the system cannot be loaded, or the device is out of memory.
     """
     done = {image_id for image_id, entry in run.entries().items() if not entry.error}
-    todo = world.shard([image_id for image_id in task.image_ids if image_id not in done])
+    todo = world.shard(world.agree([i for i in task.image_ids if i not in done]))
     if not todo:
         return
     journal_masks(task, load_segmenter(task, world), run, todo, rank=world.rank, advance=advance)

@@ -50,6 +50,11 @@ def record_of(task: pipeline.Task, run: RunFolder) -> Record:
     return pipeline.make_record(run, run.context(), task.dataset, task.protocol, None)
 
 
+def record_of_run(task: pipeline.Task, run: RunFolder) -> Record:
+    run.keep_context(pipeline.context_of(task, "test device", {}))
+    return record_of(task, run)
+
+
 def test_boxes_end_in_a_perfect_record(tmp_path: Path) -> None:
     task = make_task()
     record = record_of(task, run_task(task, tmp_path))
@@ -207,17 +212,15 @@ def test_ranks_share_the_images_without_repeating_any(tmp_path: Path) -> None:
     segmenter = ToySegmenter()
     task = make_task(ToyDataset(7), segmenter)
     run = RunFolder(tmp_path, task.identity())
-    for rank in (0, 1, 2):
-        shard = World(rank, 3).shard(list(task.image_ids))
-        assert len(shard) in (2, 3)
-    # a lost rank: 0 and 2 finish, then one process does what is left
-    todo = task.image_ids
-    del todo
-    pipeline.predict(task, run, World(0, 3))
-    done_by_first = segmenter.calls["embed"]
+    shards = [World(rank, 3).shard(task.image_ids) for rank in range(3)]
+    assert sorted(i for shard in shards for i in shard) == task.image_ids
+    # ranks 0 and 2 finish, rank 1 is lost; one process then does what is left, and only that
+    for rank in (0, 2):
+        pipeline.journal_masks(task, segmenter, run, shards[rank], rank=rank)
+    assert segmenter.calls["embed"] == 5
     pipeline.predict(task, run, World())
-    assert done_by_first == 3
     assert segmenter.calls["embed"] == 7
+    assert record_of_run(task, run).status == "complete"
 
 
 def test_full_disk_is_fatal_and_nothing_done_is_lost(
