@@ -25,10 +25,13 @@ from litesam_bench.types import FloatArray, ImageU8, SizeHW
 
 
 def long_side_size(original_hw: SizeHW, size: int) -> SizeHW:
-    """The (h, w) whose long side is `size`: each side times the scale, rounded half up."""
+    """The (h, w) whose long side is `size`: each side times the scale, rounded half up.
+
+    At least one pixel remains, where upstream would fail (sides of more than 2 * size to 1).
+    """
     height, width = original_hw
     scale = size / max(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 @dataclass(frozen=True, slots=True)
