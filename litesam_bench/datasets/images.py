@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -60,10 +60,9 @@ def check_file_name(name: str, source: Path) -> str:
     Raises:
         DataError: it is empty, absolute, has a drive letter or a `..` part.
     """
-    windows = PureWindowsPath(name)
-    parts = {*PurePosixPath(name).parts, *windows.parts}
-    absolute = PurePosixPath(name).is_absolute() or windows.drive or windows.root
-    if not name or absolute or ".." in parts or "\0" in name:
+    parts = name.replace("\\", "/").split("/")
+    absolute = parts[0] == "" or ":" in parts[0]  # "" before a leading slash; a drive letter
+    if absolute or ".." in parts or "\0" in name:
         raise DataError(
             f"{source}: image file name {name!r} leaves the image folder",
             fix="use file names relative to the image folder, without '..'",

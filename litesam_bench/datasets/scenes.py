@@ -9,7 +9,7 @@ seeds, so that a model trained on one has never seen a picture of the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,7 @@ class ScenesDataset:
         self._size_hw = size_hw
         self._split = split
         self._truths: dict[int, GroundTruth] = {}
-        self._layout = lru_cache(maxsize=16)(self._make_layout)
+        self._latest: tuple[int, Layout] | None = None
 
     @property
     def image_ids(self) -> Sequence[int]:
@@ -130,8 +130,13 @@ class ScenesDataset:
             )
         return Draws(SPLITS[self._split], self._seed, image_id, purpose)
 
-    def _make_layout(self, image_id: int) -> Layout:
-        return make_layout(self._draws(image_id, _LAYOUT), self._size_hw)
+    def _layout(self, image_id: int) -> Layout:
+        """Kept until the next one, because truth and pixels are asked for one after the other."""
+        latest = self._latest
+        if latest is None or latest[0] != image_id:
+            latest = (image_id, make_layout(self._draws(image_id, _LAYOUT), self._size_hw))
+            self._latest = latest
+        return latest[1]
 
     def _make_truth(self, image_id: int) -> GroundTruth:
         layout = self._layout(image_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickle
 import time
 
 import numpy as np
@@ -67,6 +68,14 @@ def test_pictures_repeat() -> None:
     first, again = ScenesDataset(3).sample(3), ScenesDataset(64).sample(3)
     np.testing.assert_array_equal(first.image, again.image)
     assert first.truth == again.truth
+
+
+def test_crosses_processes() -> None:
+    """Loader processes receive the dataset pickled."""
+    dataset = ScenesDataset(2)
+    dataset.truth(2)
+    copied = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(copied.sample(2).image, dataset.sample(2).image)
 
 
 def test_pictures_differ(scenes: ScenesDataset) -> None:
