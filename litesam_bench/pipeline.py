@@ -6,7 +6,6 @@ the journal and needs neither model nor GPU. Read this file from the top to know
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import litesam_bench
-from litesam_bench import protocols, scoring
+from litesam_bench import dialogue, protocols, scoring
 from litesam_bench.dialogue import PhaseClock, Request, predict_image, request_for
 from litesam_bench.distributed import World
 from litesam_bench.errors import CapabilityError, DataError, ModelOutputError, UsageError
@@ -25,6 +23,7 @@ from litesam_bench.records.files import canonical_json, sha256_text
 from litesam_bench.records.journal import Entry, RunFolder
 from litesam_bench.records.provenance import environment
 from litesam_bench.records.schema import Coverage, Record
+from litesam_bench.records.source import source_digest
 from litesam_bench.registry import System
 from litesam_bench.spec import SystemSpec
 from litesam_bench.types import Dataset, DType, GroundTruth, LoadContext, Sample, Segmenter
@@ -93,21 +92,11 @@ def weights_identity(spec: SystemSpec, weights: Verified | None, seed: int) -> s
 
 
 def code_digest(system: System) -> str:
-    """sha256 over the source that turns an image and prompts into masks.
-
-    A run is resumed or shared only while the adapter, the models and the prompt rules are the same
-    code; versions alone would not notice an edit.
-    """
-    package = Path(litesam_bench.__file__).parent
-    files = [package / "dialogue.py", package / "metrics" / "rle.py"]
-    for folder in ("sam", "lite_sam", "prompts"):
-        files += sorted((package / folder).glob("*.py"))
+    """sha256 over the source that turns an image and prompts into masks: adapter and dialogue."""
+    files = [Path(dialogue.__file__)]
     if isinstance(system.source, Path):
         files.append(system.source)
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+    return source_digest(files)
 
 
 def check_capabilities(spec: SystemSpec, protocol: Protocol) -> None:
