@@ -22,12 +22,13 @@ from litesam_bench.errors import BenchError, ModelOutputError
 from litesam_bench.metrics import rle
 from litesam_bench.metrics.select import choose
 from litesam_bench.prompts import clicks, gt_boxes
-from litesam_bench.protocols import Protocol
 from litesam_bench.records.journal import Candidate, Prediction
 from litesam_bench.types import ImageU8, Instance, MaskBatch, Prompts, Rle, Segmenter
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from litesam_bench.protocols import Protocol
 
 STABILITY_OFFSET = 1.0
 """SAM's stability score: area at threshold + 1 over area at threshold - 1 (logits)."""

@@ -39,9 +39,22 @@ def _label(file: Path) -> str:
 
 @cache
 def _imports(file: Path) -> tuple[Path, ...]:
-    """The modules of this package that a file names in imports, also inside functions."""
+    """The modules of this package that a file names in imports, also inside functions.
+
+    What is imported for annotations only (`if TYPE_CHECKING`) computes nothing and is left out.
+    """
     names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
