@@ -28,7 +28,7 @@ from litesam_bench.errors import StorageError, UsageError, WeightsError
 from litesam_bench.spec import SystemSpec, Weights
 
 State = Literal[
-    "not-needed", "missing", "partial", "not-checked", "verified", "unverified", "wrong-hash"
+    "none", "missing", "partial", "not-checked", "verified", "unverified", "wrong-hash"
 ]
 
 
@@ -80,7 +80,7 @@ def verify(spec: SystemSpec) -> Verified | None:
 def state(spec: SystemSpec) -> State:
     """What is known about a system's checkpoint without hashing anything."""
     if spec.weights is None:
-        return "not-needed"
+        return "none"
     path = path_of(spec.weights)
     if not path.is_file():
         return "partial" if path.with_name(path.name + ".part").is_file() else "missing"

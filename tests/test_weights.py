@@ -184,7 +184,7 @@ class TestMemory:
 
 class TestState:
     def test_every_state(self, folder: Path) -> None:
-        assert weights.state(WEIGHTLESS) == "not-needed"
+        assert weights.state(WEIGHTLESS) == "none"
         assert weights.state(spec_of()) == "missing"
         (folder / "net.pt.part").write_bytes(b"x")
         assert weights.state(spec_of()) == "partial"

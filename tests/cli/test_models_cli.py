@@ -31,7 +31,7 @@ class TestModels:
         entries = json.loads(output(capsys, "models", "list", "--json"))["systems"]
         by_name = {entry["name"]: entry for entry in entries}
         assert set(by_name) == set(systems().names)
-        assert by_name["ellipse"]["weights_state"] == "not-needed"
+        assert by_name["ellipse"]["weights_state"] == "none"
         assert by_name["ellipse"]["weights_path"] is None
         assert by_name["ellipse"]["capabilities"]["boxes"] is True
         assert by_name["ellipse"]["source"].endswith("ellipse.py")
