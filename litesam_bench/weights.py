@@ -27,9 +27,7 @@ from litesam_bench.download import (
 from litesam_bench.errors import StorageError, UsageError, WeightsError
 from litesam_bench.spec import SystemSpec, Weights
 
-State = Literal[
-    "none", "missing", "partial", "not-checked", "verified", "unverified", "wrong-hash"
-]
+State = Literal["none", "missing", "partial", "not-checked", "verified", "unverified", "wrong-hash"]
 
 
 @dataclass(frozen=True, slots=True)
