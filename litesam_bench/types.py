@@ -196,6 +196,7 @@ class Capabilities:
     max_points: int | None = None  # None: any number
     propose: bool = False  # own prompt proposals (AutoPPN)
     everything: bool = False  # own segment-everything
+    edges: bool = False  # own edge map (litesam_bench.edges.detectors.EdgeDetector)
     needs_ground_truth: bool = False  # only the oracle
 
 
