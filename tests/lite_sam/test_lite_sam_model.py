@@ -106,3 +106,14 @@ def test_the_model_is_readable_alone() -> None:
     )
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+@pytest.mark.slow
+def test_nothing_in_it_depends_on_the_data() -> None:
+    """One graph without breaks, so that it compiles and exports."""
+    network = build(LITE_SAM, seed=0)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.manual_seed(0)
+    images, boxes = torch.randn(1, 3, 64, 64), torch.tensor([[4.0, 4, 40, 40]])
+    with torch.no_grad():
+        assert torch.equal(compiled(images, boxes)[0], network(images, boxes)[0])
