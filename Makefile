@@ -20,7 +20,7 @@ demo: $(VENV)/.ready ## zero-shot table of every weightless system and Lite-SAM 
 	$(BIN)/litesam-bench zeroshot --results build/demo
 
 test: $(VENV)/.ready ## all tests; those that need real data, weights or a GPU skip with a reason
-	LITESAM_BENCH_DATA=$(DATA) $(BIN)/python -m pytest
+	LITESAM_BENCH_DATA=$(DATA) $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.ready ## ruff: lint and format check
 	$(BIN)/ruff check .
