@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Tests run side by side (pytest -n); threads of one would only wait for those of the others.
 # Must be set before torch is imported, also in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-from pathlib import Path  # noqa: E402
-
-import pytest  # noqa: E402
 
 _ROOT = Path(__file__).resolve().parents[1]
 
