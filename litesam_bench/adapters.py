@@ -1,4 +1,4 @@
-"""What adapters without a mask decoder share: a box's pixels, and binary masks as a `MaskBatch`.
+"""What adapters share: a box's pixels, binary masks as a `MaskBatch`, and a filter on a batch.
 
 Importing this module does not import torch.
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from litesam_bench.types import FloatArray, MaskBatch
+from litesam_bench.metrics.select import multimask as multimask_positions
+from litesam_bench.types import FloatArray, MaskBatch, SelectedMasks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,3 +60,30 @@ def binary_batch(masks: BoolArray) -> MaskBatch:
 
 def _as_float32(logits: Tensor) -> Tensor:
     return logits.float()
+
+
+def select_above(batch: MaskBatch, *, multimask: bool, iou_thresh: float) -> SelectedMasks:
+    """Masks of a batch whose predicted IoU is above `iou_thresh` (0 keeps all).
+
+    Args:
+        multimask: the multimask tokens (all masks of a system without), else token 0 (the first
+            mask of a system without).
+    """
+    import torch
+
+    if multimask:
+        wanted = multimask_positions(batch.tokens)
+    else:
+        wanted = [batch.tokens.index(0) if 0 in batch.tokens else 0]
+    logits, iou = batch.logits[:, wanted], batch.iou[:, wanted].float()
+    keep = iou > iou_thresh if iou_thresh > 0 else torch.ones_like(iou, dtype=torch.bool)
+    rows, columns = keep.nonzero(as_tuple=True)
+    return SelectedMasks(
+        logits=logits[rows, columns],
+        iou=iou[rows, columns],
+        prompts=rows,
+        tokens=torch.as_tensor(batch.tokens, device=rows.device)[wanted][columns],
+        considered=keep.numel(),
+        to_image=batch.to_image,
+        threshold=batch.threshold,
+    )

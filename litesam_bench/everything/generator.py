@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from litesam_bench.adapters import select_above
 from litesam_bench.dialogue import PhaseClock, checked, stability
 from litesam_bench.errors import BenchError, ModelOutputError
 from litesam_bench.everything.crops import Crop, crops, cut_by_crop
@@ -36,7 +37,6 @@ from litesam_bench.everything.proposals import (
 )
 from litesam_bench.everything.regions import without_small_regions
 from litesam_bench.metrics import rle
-from litesam_bench.metrics.select import multimask as multimask_positions
 from litesam_bench.types import (
     Embedding,
     FilteringSegmenter,
@@ -220,17 +220,14 @@ class _Run:
 
     def _select(self, embedding: Embedding, prompts: Prompts) -> SelectedMasks:
         """The masks of a batch whose predicted IoU passes."""
-        select = (
-            self.segmenter.segment_above
-            if isinstance(self.segmenter, FilteringSegmenter)
-            else partial(select_above, self.segmenter)
-        )
-        masks = select(
-            embedding,
-            prompts,
-            multimask=self.config.tokens == "multimask",
-            iou_thresh=self.config.pred_iou_thresh,
-        )
+        multimask, iou_thresh = self.config.tokens == "multimask", self.config.pred_iou_thresh
+        if isinstance(self.segmenter, FilteringSegmenter):
+            masks = self.segmenter.segment_above(
+                embedding, prompts, multimask=multimask, iou_thresh=iou_thresh
+            )
+        else:
+            batch = checked(self.segmenter.segment(embedding, prompts), len(prompts))
+            masks = select_above(batch, multimask=multimask, iou_thresh=iou_thresh)
         self.funnel.candidates += masks.considered
         self.funnel.drop("predicted IoU", masks.considered - len(masks))
         return masks
@@ -318,38 +315,6 @@ def embed(segmenter: Segmenter, image: ImageU8, clock: Clock) -> Embedding:
             f"the device ran out of memory while encoding an image of {image.shape[:2]}",
             fix="use --device cpu, --dtype bf16, or a smaller system",
         ) from error
-
-
-def select_above(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    prompts: Prompts,
-    *,
-    multimask: bool,
-    iou_thresh: float,
-) -> SelectedMasks:
-    """`FilteringSegmenter.segment_above` for any segmenter: all masks, then the filter."""
-    import torch
-
-    batch = checked(segmenter.segment(embedding, prompts), len(prompts))
-    wanted = multimask_positions(batch.tokens) if multimask else [single_position(batch.tokens)]
-    logits, iou = batch.logits[:, wanted], batch.iou[:, wanted].float()
-    keep = iou > iou_thresh if iou_thresh > 0 else torch.ones_like(iou, dtype=torch.bool)
-    rows, columns = keep.nonzero(as_tuple=True)
-    return SelectedMasks(
-        logits=logits[rows, columns],
-        iou=iou[rows, columns],
-        prompts=rows,
-        tokens=torch.as_tensor(batch.tokens, device=rows.device)[wanted][columns],
-        considered=keep.numel(),
-        to_image=batch.to_image,
-        threshold=batch.threshold,
-    )
-
-
-def single_position(tokens: Sequence[int]) -> int:
-    """Position of token 0; of the only mask where a system has no such token."""
-    return tokens.index(0) if 0 in tokens else 0
 
 
 def out_of_memory(error: BaseException) -> bool:

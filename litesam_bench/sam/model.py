@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from litesam_bench.sam.fast_decoder import Decoded, FastMaskDecoder, ImageSide, Keep
 from litesam_bench.sam.image_encoder import ImageEncoderViT, ViTConfig
 from litesam_bench.sam.mask_decoder import Features, MaskDecoder, MaskDecoderConfig
 from litesam_bench.sam.prompt_encoder import PromptEncoder, PromptEncoderConfig
@@ -48,6 +49,29 @@ class Sam(nn.Module):
         image_pe = self.prompt_encoder.dense_pe((height, width))
         decoded: tuple[Tensor, Tensor] = self.mask_decoder(features, image_pe, sparse, dense)
         return decoded
+
+    def image_side(self, fast: FastMaskDecoder, features: Features) -> ImageSide:
+        """What `decode_fast` shares between the prompts of one image."""
+        height, width = features.embedding.shape[-2:]
+        dense = self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        return fast.image_side(features, self.prompt_encoder.dense_pe((height, width)), dense)
+
+    def decode_fast(
+        self,
+        fast: FastMaskDecoder,
+        side: ImageSide,
+        frame_hw: SizeHW,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        keep: Keep | None = None,
+    ) -> Decoded:
+        """The masks of N prompts of one image that `keep` asks for; all without it.
+
+        The prompts are as in `decode`, but for mask prompts, whose dense embeddings are their own.
+        """
+        sparse, _ = self.prompt_encoder(frame_hw, points, labels, boxes)
+        return fast(side, sparse, keep=keep)
 
 
 def build_sam(vit: ViTConfig) -> Sam:
