@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from litesam_bench.cli.options import results_option
@@ -20,17 +22,18 @@ Examples:
     is_flag=True,
     help="Change nothing; exit 1 and name the files that are not up to date.",
 )
-def report(results: str | None, check: bool) -> None:
+def report(results: Path | None, check: bool) -> None:
     """Write the tables of RESULTS/records as Markdown, CSV and LaTeX into RESULTS/tables.
 
-    Published and measured numbers stand side by side; what is not measured yet stays empty.
+    Published and measured numbers stand side by side; what is not measured yet stays empty. The
+    marked tables of a README.md beside RESULTS are brought up to date too.
     Files that changed are named on stdout.
     """
     from litesam_bench import paths
     from litesam_bench.errors import DataError
     from litesam_bench.records.store import read_records
     from litesam_bench.tables import published
-    from litesam_bench.tables.report import render_report, stale_files, write_report
+    from litesam_bench.tables.report import render_report, stale_files, update_readme, write_report
 
     root = paths.results_root(results)
     records = list(read_records(root))
@@ -41,6 +44,7 @@ def report(results: str | None, check: bool) -> None:
         changed = stale_files(files, folder)
     else:
         changed = write_report(records, printed, folder)
+    changed += update_readme(root.parent / "README.md", printed, records, write=not check)
     for path in changed:
         click.echo(path)
     state = "out of date" if check else "written or removed"

@@ -83,24 +83,32 @@ def numbered_notes(table: Table) -> dict[str, str]:
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub Markdown whose columns also line up in a plain editor."""
+    """A page of GitHub Markdown: caption, context, table, footnotes, commands."""
+    lines = [f"# {_markdown_text(table.caption)}", "", f"<!-- {GENERATED} -->", ""]
+    if table.context:
+        lines += [*(f"- {_markdown_text(k)}: {_markdown_text(v)}" for k, v in table.context), ""]
+    text = "\n".join([*lines, to_markdown_body(table)])
+    if table.commands:
+        text += "\n".join(
+            ["", "To measure the empty cells:", "", "```console", *table.commands, "```", ""]
+        )
+    return text
+
+
+def to_markdown_body(table: Table) -> str:
+    """The table and its footnotes, in columns that also line up in a plain editor."""
     marks = numbered_notes(table)
     head = [_markdown_head(column) for column in table.columns]
     body = [[_markdown_cell(cell, marks) for cell in row] for row in table.rows]
     widths = [max(3, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
     right = [column.align == "right" for column in table.columns]
     rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
-    lines = [f"# {_markdown_text(table.caption)}", "", f"<!-- {GENERATED} -->", ""]
-    if table.context:
-        lines += [*(f"- {_markdown_text(k)}: {_markdown_text(v)}" for k, v in table.context), ""]
-    lines += [_markdown_row(head, widths, right), _markdown_row(rule, widths, right)]
+    lines = [_markdown_row(head, widths, right), _markdown_row(rule, widths, right)]
     lines += [_markdown_row(row, widths, right) for row in body]
     notes = [f"<sup>{m}</sup> {_markdown_text(note)}" for note, m in marks.items()]
     notes += [_markdown_text(note) for note in table.footnotes]
     if notes:
         lines += ["", *_paragraphs(notes)]
-    if table.commands:
-        lines += ["", "To measure the empty cells:", "", "```console", *table.commands, "```"]
     return "\n".join(lines) + "\n"
 
 

@@ -13,14 +13,26 @@ from pathlib import Path
 from litesam_bench.errors import StorageError
 from litesam_bench.records.files import write_atomic
 from litesam_bench.records.schema import Record
-from litesam_bench.tables import backbones, efficientvit, zeroshot
+from litesam_bench.tables import backbones, efficientvit, glance, zeroshot
 from litesam_bench.tables.published import PublishedTable
-from litesam_bench.tables.render import GENERATED, Table, to_csv, to_latex, to_markdown
+from litesam_bench.tables.render import (
+    GENERATED,
+    Table,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_markdown_body,
+)
 
 Builder = Callable[[Mapping[str, PublishedTable], Sequence[Record]], list[Table]]
 
 # The order of the index. A new table: one file with `build`, and its line here.
-BUILDERS: tuple[Builder, ...] = (zeroshot.build, backbones.build, efficientvit.build)
+BUILDERS: tuple[Builder, ...] = (
+    glance.build,
+    zeroshot.build,
+    backbones.build,
+    efficientvit.build,
+)
 _INDEX = "README.md"
 _FORMATS: Mapping[str, Callable[[Table], str]] = {
     ".md": to_markdown,
@@ -74,6 +86,40 @@ def write_report(
                     f"cannot remove {path}: {error.strerror}", fix="remove it by hand"
                 ) from error
     return changed
+
+
+def fill_readme(text: str, tables: Sequence[Table]) -> str:
+    """A page with its table blocks brought up to date; everything else stays as it is.
+
+    A block begins with `<!-- table: NAME -->` and ends with `<!-- end table -->`; it shows the
+    first table whose file name begins with NAME, or says that there is none.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        table = next((t for t in tables if t.name.startswith(match[1])), None)
+        body = to_markdown_body(table) if table else "(no record yet)\n"
+        return f"<!-- table: {match[1]} -->\n<!-- {GENERATED} -->\n\n{body}\n<!-- end table -->"
+
+    return re.sub(r"<!-- table: (\S+) -->.*?<!-- end table -->", block, text, flags=re.DOTALL)
+
+
+def update_readme(
+    page: Path,
+    published: Mapping[str, PublishedTable],
+    records: Sequence[Record],
+    *,
+    write: bool,
+) -> list[Path]:
+    """Bring the table blocks of a page up to date; `[page]` if that changes it, else `[]`."""
+    old = _content(page)
+    if old is None:
+        return []
+    new = fill_readme(old, build_tables(published, records))
+    if new == old:
+        return []
+    if write:
+        write_atomic(page, new)
+    return [page]
 
 
 def stale_files(files: Mapping[str, str], out_dir: Path) -> list[Path]:
