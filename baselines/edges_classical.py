@@ -1,0 +1,52 @@
+"""Sobel, Canny and Felzenszwalb-Huttenlocher: edges without weights.
+
+The floor of every edge table. What they compute is in `litesam_bench.edges.classical`; the settings
+here were chosen on BSDS500's train and val splits alone, by `python -m litesam_bench.edges.tune`,
+whose table is `results/tuning/edges-classical.md`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litesam_bench.spec import InputSpec, SystemSpec
+from litesam_bench.types import Capabilities, LoadContext
+
+if TYPE_CHECKING:
+    from litesam_bench.edges.classical import ClassicalDetector
+
+
+def _spec(name: str, display: str, notes: str) -> SystemSpec:
+    return SystemSpec(
+        name=name,
+        family=name,
+        display=display,
+        capabilities=Capabilities(edges=True),
+        input=InputSpec(size=0, rule="none"),
+        training="not-applicable",
+        published=name,
+        notes=notes,
+    )
+
+
+SPECS = (
+    _spec("sobel", "Sobel filter", "gradient magnitude of luminance; nothing smoothed"),
+    _spec("canny", "Canny", "upper threshold swept, lower at a fixed ratio"),
+    _spec("felz-hutt", "Felz-Hutt", "graph segmentation at 20 scales; strength: the largest scale"),
+)
+
+
+def settings() -> dict[str, ClassicalDetector]:
+    """The chosen settings by system."""
+    from litesam_bench.edges.classical import Canny, FelzHutt, Sobel
+
+    return {
+        "sobel": Sobel(gain=1.0),
+        "canny": Canny(sigma=2.0, ratio=0.4, gain=2.0),
+        "felz-hutt": FelzHutt(sigma=0.8, min_size_px=400),
+    }
+
+
+def load(spec: SystemSpec, context: LoadContext) -> ClassicalDetector:
+    """Nothing to load."""
+    return settings()[spec.name]
