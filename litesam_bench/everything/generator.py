@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -57,9 +57,17 @@ _RESTORE_PIXELS = {"cpu": 2**21, "cuda": 2**26}
 
 
 class Clock(Protocol):
-    """What measures the phases embed, prompts, segment, filter, encode and nms."""
+    """What measures the phases: preprocess, encode, prompts, decode, filter, rle and nms."""
 
     def phase(self, name: str) -> AbstractContextManager[None]: ...
+
+
+@runtime_checkable
+class _TwoSteps(Protocol):
+    """A segmenter whose `embed` is `encode(preprocess(image))`: then both are phases."""
+
+    def preprocess(self, image: ImageU8) -> Any: ...
+    def encode(self, preprocessed: Any) -> Embedding: ...
 
 
 def generate(
@@ -198,7 +206,7 @@ class _Run:
         while begin < len(prompts):
             part = prompts[begin : begin + self.batch]
             try:
-                with self.clock.phase("segment"):
+                with self.clock.phase("decode"):
                     masks = self._select(embedding, part)
             except (RuntimeError, MemoryError) as error:
                 self._halve(error)
@@ -252,7 +260,7 @@ class _Run:
                     raise ModelOutputError(
                         f"masks of {binary.shape[1:]} for an image of {(crop_h, crop_w)}"
                     )
-            with self.clock.phase("encode"):
+            with self.clock.phase("rle"):
                 codes = rle.encode_many(_uncrop(binary, crop, size_hw))
                 areas, boxes = _areas_and_boxes(codes)
             with self.clock.phase("filter"):
@@ -260,26 +268,26 @@ class _Run:
                 cut = cut_by_crop(np.asarray(boxes).reshape(-1, 4), crop, size_hw) & ~empty
                 self.funnel.drop("empty", int(empty.sum()))
                 self.funnel.drop("cut by the crop", int(cut.sum()))
-            iou = masks.iou[rows].tolist()
-            position = masks.prompts[rows].tolist()
-            tokens = masks.tokens[rows].tolist()
-            for i in np.flatnonzero(~(empty | cut)).tolist():
-                proposal = Proposal(
-                    rle=codes[i],
-                    area_px=areas[i],
-                    box=boxes[i],
-                    predicted_iou=iou[i],
-                    stability=stable[i],
-                    prompt_id=prompts.ids[position[i]],
-                    token=tokens[i],
-                    point=_first_point(prompts, position[i], crop),
-                    crop=crop.box,
-                )
-                kept = None
-                if self.keep_logits:
-                    logits = masks.logits[int(rows[i])].cpu() - masks.threshold
-                    kept = (logits, masks.to_image, crop.box)
-                found.append((proposal, kept))
+                iou = masks.iou[rows].tolist()
+                position = masks.prompts[rows].tolist()
+                tokens = masks.tokens[rows].tolist()
+                for i in np.flatnonzero(~(empty | cut)).tolist():
+                    proposal = Proposal(
+                        rle=codes[i],
+                        area_px=areas[i],
+                        box=boxes[i],
+                        predicted_iou=iou[i],
+                        stability=stable[i],
+                        prompt_id=prompts.ids[position[i]],
+                        token=tokens[i],
+                        point=_first_point(prompts, position[i], crop),
+                        crop=crop.box,
+                    )
+                    kept = None
+                    if self.keep_logits:
+                        logits = masks.logits[int(rows[i])].cpu() - masks.threshold
+                        kept = (logits, masks.to_image, crop.box)
+                    found.append((proposal, kept))
         return found
 
     def _stable(
@@ -306,8 +314,13 @@ class _Run:
 def embed(segmenter: Segmenter, image: ImageU8, clock: Clock) -> Embedding:
     """Encode an image. Raises BenchError when even that does not fit into the memory."""
     try:
-        with clock.phase("embed"):
-            return segmenter.embed(image)
+        if not isinstance(segmenter, _TwoSteps):
+            with clock.phase("encode"):
+                return segmenter.embed(image)
+        with clock.phase("preprocess"):
+            preprocessed = segmenter.preprocess(image)
+        with clock.phase("encode"):
+            return segmenter.encode(preprocessed)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
