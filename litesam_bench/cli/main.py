@@ -48,6 +48,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "edges": LazyCommand(
         "litesam_bench.cli.edges", "edges", "Zero-shot edges: boundary benchmark on BSDS500."
     ),
+    "train": LazyCommand("litesam_bench.cli.train", "train", "Train Lite-SAM by a named recipe."),
     "report": LazyCommand(
         "litesam_bench.cli.report", "report", "Write the papers' tables from records."
     ),

@@ -10,10 +10,18 @@ from torch import Tensor
 from litesam_bench.lite_sam.autoppn import AutoPpn, AutoPpnConfig, ProposalMaps
 from litesam_bench.lite_sam.litevit import LiteViT, LiteViTConfig
 from litesam_bench.lite_sam.neck import LiteSamEncoder, NeckConfig
-from litesam_bench.sam.mask_decoder import MaskDecoder, MaskDecoderConfig
+from litesam_bench.lite_sam.prior import PromptPrior, draw_boxes, draw_points
+from litesam_bench.sam.mask_decoder import Features, MaskDecoder, MaskDecoderConfig
 from litesam_bench.sam.model import Sam
 from litesam_bench.sam.prompt_encoder import PromptEncoder, PromptEncoderConfig
 from litesam_bench.sam.transformer import TransformerConfig
+from litesam_bench.types import SizeHW
+
+FINE_STRIDE = 4
+"""Pixels of the frame per cell of the decoder's logits."""
+
+PRIOR_LOGIT = 4.0
+"""The logit in the middle of a drawn box, where the drawn map itself is 1."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class LiteSamConfig:
     decoder: MaskDecoderConfig = field(
         default_factory=lambda: MaskDecoderConfig(TransformerConfig(mlp_dim=512))
     )
+    prior: tuple[str, ...] = ("dense", "token", "output")
 
 
 class LiteSam(Sam):
@@ -46,6 +55,58 @@ class LiteSam(Sam):
         )
         self.config = config
         self.autoppn = AutoPpn(config.neck.dim, config.ppn)
+        self.prior = PromptPrior(config.neck.dim, config.decoder.multimask + 1)
+
+    def decode(
+        self,
+        features: Features,
+        frame_hw: SizeHW,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        origin_xy: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `Sam.decode`, starting from the drawn prompts (see `prior.py`).
+
+        Args:
+            origin_xy: (B, 2) where the encoded images lie in the frame, multiples of 16, if they
+                are crops of it: training on crops then uses the positions of whole images.
+                Prompts are in pixels of the crop.
+        """
+        height, width = features.embedding.shape[-2:]
+        fine_hw = (height * 4, width * 4)
+        if boxes is not None:
+            drawn = draw_boxes(boxes, fine_hw, FINE_STRIDE)
+        else:
+            assert points is not None and labels is not None
+            drawn = draw_points(points, labels, fine_hw, FINE_STRIDE)
+
+        encoder = self.prompt_encoder
+        if origin_xy is None:
+            image_pe = encoder.dense_pe((height, width))
+        else:
+            per_prompt = origin_xy.repeat_interleave(len(drawn) // len(origin_xy), 0)
+            points = None if points is None else points + per_prompt[:, None]
+            boxes = None if boxes is None else boxes + per_prompt.repeat(1, 2)
+            whole = encoder.dense_pe((frame_hw[0] // 16, frame_hw[1] // 16))
+            image_pe = torch.cat(
+                [
+                    whole[..., y : y + height, x : x + width]
+                    for x, y in (origin_xy // 16).long().tolist()
+                ]
+            )
+        config = self.config.prior
+        if masks is None and "dense" in config:
+            masks = PRIOR_LOGIT * drawn.unsqueeze(1)
+        sparse, dense = encoder(frame_hw, points, labels, boxes, masks)
+        if "token" in config:
+            token = self.prior.region_token(features, drawn)
+            sparse = torch.cat([sparse, token.to(sparse.dtype)], dim=1)
+        logits, iou = self.mask_decoder(features, image_pe, sparse, dense)
+        if "output" in config:
+            logits = self.prior.add(logits, PRIOR_LOGIT * drawn)
+        return logits, iou
 
     def forward(self, images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, ProposalMaps]:
         """Everything once: what training computes and what the complexity table counts.

@@ -50,7 +50,9 @@ def draw_points(points: Tensor, labels: Tensor, grid_hw: SizeHW, stride: int) ->
     """
     y, x = _centers(grid_hw, stride, points)
     points = points.float()
-    squared = (x - points[..., 0:1]).square()[:, :, None] + (y - points[..., 1:2]).square()[..., None]
+    squared = (x - points[..., 0:1]).square()[:, :, None] + (y - points[..., 1:2]).square()[
+        ..., None
+    ]
     bump = torch.stack([r * r / (r * r + squared) for r in POINT_REACH]).mean(0)  # (N, P, h, w)
     raised = (bump * (labels == 1)[..., None, None]).amax(1)
     lowered = (bump * (labels == 0)[..., None, None]).amax(1)

@@ -1,0 +1,121 @@
+"""`litesam-bench train`: train Lite-SAM, or a variant of it, by a named recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from litesam_bench.cli.options import data_root_option
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  litesam-bench train --list
+  litesam-bench train pack --limit 20 --steps 30
+  litesam-bench train pack --data ../data/train-pack --out runs/pack
+  litesam-bench train pack --data ../data/train-pack --out runs/pack --resume
+  litesam-bench train pack --set data.crop=320 --set optim.lr=5e-4
+  torchrun --nproc-per-node 8 -m litesam_bench train paper --data /data/sa1b --device cuda"""
+)
+@click.argument("recipe_name", metavar="[RECIPE]", required=False)
+@click.option(
+    "--data",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="SA-1B-format folder or tar file; may be repeated.  [default: the recipe's]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the run.  [default: train-RECIPE in the runs folder]",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="bf16",
+    show_default=True,
+    help="Of the forward pass; the weights and the optimiser stay fp32.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Train this many steps, by steps.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first N pairs.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field.")
+@click.option("--list", "listing", is_flag=True, help="Print the recipes and what they are for.")
+@data_root_option
+def train(
+    recipe_name: str | None,
+    folders: tuple[Path, ...],
+    out: Path | None,
+    resume: bool,
+    device: str,
+    precision: str,
+    steps: int | None,
+    limit: int | None,
+    settings: tuple[str, ...],
+    listing: bool,
+    data_root: Path | None,
+) -> None:
+    """Train Lite-SAM by a named recipe; every field of it can be changed with --set.
+
+    The run's folder takes the checkpoints (written every few minutes, also on Ctrl-C), the log
+    (`log.jsonl`, one line of losses and images per second each few steps), the loss figure and, at
+    the end, the averaged weights in half precision.
+    """
+    from litesam_bench import paths
+    from litesam_bench.train.recipes import RECIPES, get_recipe, override
+
+    if listing or recipe_name is None:
+        for name in RECIPES:
+            text = (RECIPES[name].__doc__ or "").strip()
+            click.echo(f"{name}: {text}\n")
+        return
+    recipe = get_recipe(recipe_name)
+    for setting in settings:
+        recipe = override(recipe, setting)
+    if steps is not None:
+        recipe = override(override(recipe, f"optim.steps={steps}"), "optim.minutes=0")
+        recipe = override(recipe, f"optim.warmup={min(recipe.optim.warmup, max(steps // 10, 1))}")
+        recipe = override(
+            recipe, f"optim.log_steps={min(recipe.optim.log_steps, max(steps // 10, 1))}"
+        )
+
+    from litesam_bench.train.loop import train as run_training
+    from litesam_bench.train.report import finish_run
+
+    root = paths.data_root(data_root)
+    out = out or paths.runs_root() / f"train-{recipe.name}"
+    run_training(
+        recipe,
+        list(folders) or [root / recipe.folder],
+        out,
+        device=_device(device),
+        precision=precision,
+        resume=resume,
+        limit=limit or 0,
+        on_step=lambda entry: click.echo(_line(entry), err=True),
+    )
+    for path in finish_run(out):
+        click.echo(str(path))
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _line(entry: dict[str, Any]) -> str:
+    """One log entry for a person."""
+    left = f"  {entry['minutes_left']:.0f} min left" if "minutes_left" in entry else ""
+    return (
+        f"step {entry['step']}  loss {entry['loss']:.3f}"
+        f"  box IoU {entry['box_iou']:.3f}  point IoU {entry['point_iou']:.3f}"
+        f"  {entry['images_per_s']:.1f} images/s  waiting {entry['wait']:.0%}{left}"
+    )
