@@ -115,10 +115,8 @@ def _match_sequence(
     bounds = np.zeros(len(sets) + 1, np.int64)
     np.cumsum([len(pixels) for pixels in sets], out=bounds[1:])
     members = node_at[np.concatenate([*sets, np.empty(0, np.int32)])]
-    truth_at = np.full(height * width, -1, np.int32)
-    truth_at[truth] = np.arange(len(truth), dtype=np.int32)
     start, neighbour, cost = _candidates(
-        nodes, truth_at, len(truth), height, width, float(max_dist_px), unit_bits
+        nodes, np.ascontiguousarray(truth), height, width, float(max_dist_px), unit_bits
     )
     matched, n_matched, total, partners = _solve_sequence(
         bounds, members, len(nodes), len(truth), start, neighbour, cost, np.int64(1) << np.int64(58)
@@ -145,61 +143,63 @@ def _tie_break(pixel_a: int, pixel_b: int) -> np.int64:
 
 @nb.njit(cache=True, nogil=True)
 def _candidates(
-    nodes: Pixels,
-    truth_at: npt.NDArray[np.int32],
-    n_truth: int,
-    height: int,
-    width: int,
-    max_dist_px: float,
-    unit_bits: int,
+    nodes: Pixels, truth: Pixels, height: int, width: int, max_dist_px: float, unit_bits: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """The graph of pairs within reach, as compressed rows over both sides' nodes.
 
-    Detected pixels are nodes 0 .. n-1, truth pixels n .. n + n_truth - 1.
+    Detected pixels are nodes 0 .. n-1, truth pixels n .. n + len(truth) - 1.
     """
-    n = len(nodes)
-    reach = math.floor(max_dist_px)
-    offset_y = np.empty((2 * reach + 1) ** 2, np.int64)
-    offset_x = np.empty_like(offset_y)
-    offset_cost = np.empty_like(offset_y)
+    n, n_truth = len(nodes), len(truth)
+    reach = min(math.floor(max_dist_px), max(height, width))
+    # Truth pixels on a grid with a margin, so that no neighbour is ever outside.
+    stride = width + 2 * reach
+    grid = np.full((height + 2 * reach) * stride, -1, np.int32)
+    for j in range(n_truth):
+        grid[(truth[j] // width + reach) * stride + truth[j] % width + reach] = j
+    offset = np.empty((2 * reach + 1) ** 2, np.int64)
+    offset_pixel = np.empty_like(offset)
+    offset_cost = np.empty_like(offset)
     n_offsets = 0
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
             if dy * dy + dx * dx <= max_dist_px * max_dist_px:
-                offset_y[n_offsets], offset_x[n_offsets] = dy, dx
+                offset[n_offsets] = (dy + reach) * stride + dx + reach
+                offset_pixel[n_offsets] = dy * width + dx
                 offset_cost[n_offsets] = round(math.sqrt(dy * dy + dx * dx) * 2.0**unit_bits)
                 n_offsets += 1
     start = np.zeros(n + n_truth + 1, np.int64)
-    neighbour = np.empty(0, np.int32)
-    cost = np.empty(0, np.int64)
-    fill = start.copy()
-    for phase in range(2):  # count, then fill
-        for i in range(n):
-            pixel = nodes[i]
-            y, x = pixel // width, pixel % width
-            for k in range(n_offsets):
-                yy, xx = y + offset_y[k], x + offset_x[k]
-                if yy < 0 or yy >= height or xx < 0 or xx >= width:
-                    continue
-                other = yy * width + xx
-                j = truth_at[np.uint64(other)]
-                if j < 0:
-                    continue
-                if phase == 0:
-                    start[i + 1] += 1
-                    start[n + j + 1] += 1
-                else:
-                    c = offset_cost[k] + _tie_break(pixel, other)
-                    neighbour[fill[i]], cost[fill[i]] = n + j, c
-                    neighbour[fill[n + j]], cost[fill[n + j]] = i, c
-                    fill[i] += 1
-                    fill[n + j] += 1
-        if phase == 0:
-            start = np.cumsum(start)
-            fill = start.copy()
-            neighbour = np.empty(start[-1], np.int32)
-            cost = np.empty(start[-1], np.int64)
-    return start, neighbour, cost
+    neighbour = np.empty(16 * n + n_offsets, np.int32)
+    cost = np.empty(16 * n + n_offsets, np.int64)
+    found = 0
+    for i in range(n):
+        if found + n_offsets > len(neighbour):
+            neighbour = np.concatenate((neighbour, np.empty_like(neighbour)))
+            cost = np.concatenate((cost, np.empty_like(cost)))
+        pixel = np.int64(nodes[i])
+        base = pixel // width * stride + pixel % width
+        for k in range(n_offsets):
+            j = grid[np.uint64(base + offset[k])]  # unsigned: no test for negative indices
+            if j >= 0:
+                neighbour[found] = n + j
+                cost[found] = offset_cost[k] + _tie_break(pixel, pixel + offset_pixel[k])
+                found += 1
+                start[n + j + 1] += 1
+        start[i + 1] = found
+    # The same pairs once more, seen from the truth pixels.
+    all_neighbours = np.empty(2 * found, np.int32)
+    all_costs = np.empty(2 * found, np.int64)
+    all_neighbours[:found] = neighbour[:found]
+    all_costs[:found] = cost[:found]
+    for j in range(n, n + n_truth):
+        start[j + 1] += start[j]
+    fill = start[n : n + n_truth].copy()
+    for i in range(n):
+        for e in range(start[i], start[i + 1]):
+            j = neighbour[e] - n
+            all_neighbours[fill[j]] = i
+            all_costs[fill[j]] = cost[e]
+            fill[j] += 1
+    return start, all_neighbours, all_costs
 
 
 @nb.njit(cache=True, nogil=True)
@@ -251,7 +251,7 @@ def _solve_sequence(
                     pending[n_pending] = y
                     n_pending += 1
         # Newcomers enter at the highest price the truth pixels allow. Where that is the price of
-        # a lone truth pixel the two are paired at once; exact overlaps first, they rarely move.
+        # a lone truth pixel the two are paired at once.
         n_present = 0
         for m in range(bounds[t], bounds[t + 1]):
             x = members[m]
