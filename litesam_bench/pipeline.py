@@ -7,9 +7,10 @@ the journal and needs neither model nor GPU. Read this file from the top to know
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -26,7 +27,15 @@ from litesam_bench.records.schema import Coverage, Record
 from litesam_bench.records.source import source_digest
 from litesam_bench.registry import System
 from litesam_bench.spec import SystemSpec
-from litesam_bench.types import Dataset, DType, GroundTruth, LoadContext, Sample, Segmenter
+from litesam_bench.types import (
+    Dataset,
+    DatasetInfo,
+    DType,
+    GroundTruth,
+    LoadContext,
+    Sample,
+    Segmenter,
+)
 from litesam_bench.weights import Verified
 
 # Images decoded ahead of the model, so that it never waits for the disk.
@@ -144,8 +153,7 @@ def predict(
         StorageError: the journal cannot be written.
         BenchError: the system cannot be loaded, or the device is out of memory.
     """
-    done = {image_id for image_id, entry in run.entries().items() if not entry.error}
-    todo = world.shard(world.agree([i for i in task.image_ids if i not in done]))
+    todo = remaining(run, task.image_ids, world)
     if not todo:
         return
     journal_masks(task, load_segmenter(task, world), run, todo, rank=world.rank, advance=advance)
@@ -161,22 +169,49 @@ def journal_masks(
     advance: Callable[[Entry], None] = lambda entry: None,
 ) -> None:
     """The loop itself: decode ahead, prompt, segment, append."""
+    work = partial(_one_image, task, segmenter)
+    journal_images(task.dataset, run, image_ids, work, rank=rank, advance=advance)
+
+
+def journal_images(
+    dataset: Dataset,
+    run: RunFolder,
+    image_ids: Sequence[int],
+    work: Callable[[int, Callable[[], Sample]], Entry],
+    *,
+    rank: int = 0,
+    advance: Callable[[Entry], None] = lambda entry: None,
+) -> None:
+    """Decode ahead, work, append. `work` takes an image id and what returns (or raises) it."""
     with run.writer(rank) as journal:
-        for image_id, sample in prefetch(task.dataset, image_ids):
-            entry = _one_image(task, segmenter, image_id, sample)
+        for image_id, sample in prefetch(dataset, image_ids):
+            entry = work(image_id, sample)
             journal.append(entry)
             advance(entry)
 
 
+def remaining(run: RunFolder, image_ids: Sequence[int], world: World) -> list[int]:
+    """This rank's part of the images that the run does not have yet."""
+    done = {image_id for image_id, entry in run.entries().items() if not entry.error}
+    return world.shard(world.agree([i for i in image_ids if i not in done]))
+
+
 def load_segmenter(task: Task, world: World) -> Segmenter:
-    """Load the system on this rank's device."""
+    """Load the task's system on this rank's device."""
+    return load_system(task.system, task.settings, task.weights, world)
+
+
+def load_system(
+    system: System, settings: RunSettings, weights: Verified | None, world: World
+) -> Segmenter:
+    """Load a system on this rank's device."""
     context = LoadContext(
-        device=world.device(task.settings.device),
-        dtype=task.settings.dtype,
-        weights=str(task.weights.path) if task.weights else None,
-        seed=task.settings.seed,
+        device=world.device(settings.device),
+        dtype=settings.dtype,
+        weights=str(weights.path) if weights else None,
+        seed=settings.seed,
     )
-    return task.system.load(task.system.spec, context)
+    return system.load(system.spec, context)
 
 
 def _one_image(
@@ -257,7 +292,7 @@ def make_record(
     failures = {str(i): entries[i].error for i in wanted if i in entries and entries[i].error}
     begin = time.perf_counter()
     metrics = scoring.score(dataset, done, entries, protocol, boxes) if done else {}
-    timing = _phase_totals(entries[i] for i in done)
+    timing = phase_totals(entries[i] for i in done)
     timing["score"] = round(time.perf_counter() - begin, 6)
     complete = len(done) == len(wanted)
     return Record(
@@ -345,23 +380,35 @@ def data_entry(
 
 
 def footnotes(task: Task) -> list[str]:
-    """What a reader must know next to the number."""
-    spec, info, settings = task.system.spec, task.dataset.info, task.settings
+    """What a reader must know next to the task's numbers."""
+    spec, info = task.system.spec, task.dataset.info
+    return notes_on(spec, info, task.settings, task.weights, len(task.image_ids))
+
+
+def notes_on(
+    spec: SystemSpec,
+    info: DatasetInfo,
+    settings: RunSettings,
+    weights: Verified | None,
+    n_images: int,
+) -> list[str]:
+    """What a reader must know next to a number: about the system, the data and the run."""
     notes = []
     if spec.training == "untrained":
         notes.append("untrained: random weights, not a result")
     if info.name.partition("-")[0] in spec.not_zero_shot_on:
         notes.append("not zero-shot: the training data has this dataset's domain")
-    if task.weights is not None and not task.weights.verified:
+    if weights is not None and not weights.verified:
         notes.append("weights not verified against a published sha256")
     if settings.device.partition(":")[0] == "cpu":
         notes.append("CPU")
     if settings.limit is not None:
-        notes.append(f"first {len(task.image_ids)} of {info.n_images} images")
+        notes.append(f"first {n_images} of {info.n_images} images")
     return notes
 
 
-def _phase_totals(entries: Iterator[Entry]) -> dict[str, float]:
+def phase_totals(entries: Iterable[Entry]) -> dict[str, float]:
+    """Seconds per phase, summed over entries."""
     totals: dict[str, float] = {}
     for entry in entries:
         for phase, seconds in (entry.phases_s or {}).items():
