@@ -308,7 +308,7 @@ def make_record(
         metrics=metrics,
         timing_s=timing,
         environment=context["environment"],
-        footnotes=context["footnotes"],
+        footnotes=[*context["footnotes"], *scoring.notes(dataset, done, protocol)],
         fingerprint=run.fingerprint,
     )
 

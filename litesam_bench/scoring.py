@@ -7,6 +7,7 @@ of image and annotation ids, so the same journal gives the same bytes however it
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,25 @@ def score(
     if companion is not None:
         metrics |= _ap(dataset, image_ids, entries, companion, boxes)
     return metrics
+
+
+def notes(dataset: Dataset, image_ids: Sequence[int], protocol: Protocol) -> list[str]:
+    """What no system can reach on this data, so that the oracle's distance from 1 is explained."""
+    companion = protocols.companion_of(protocol)
+    ap = companion if companion is not None else protocol
+    if ap.metric != "ap" or dataset.info.federated:
+        return []
+    beyond = 0
+    for image_id in image_ids:
+        instances = dataset.truth(image_id).instances
+        counts = Counter(i.category_id for i in instances if not i.iscrowd)
+        beyond += sum(max(0, count - ap.max_dets) for count in counts.values())
+    if not beyond:
+        return []
+    return [
+        f"AP keeps {ap.max_dets} detections per image and category: "
+        f"{beyond} annotations beyond them cannot be found by any system"
+    ]
 
 
 # --- mIoU ----------------------------------------------------------------------------------------

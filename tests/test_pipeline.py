@@ -287,6 +287,20 @@ def test_killed_at_any_moment_a_run_ends_with_identical_metrics(tmp_path: Path) 
     assert resumed.fingerprint == fresh.fingerprint
 
 
+def test_annotations_beyond_the_detection_limit_are_said() -> None:
+    from litesam_bench import scoring
+
+    toy = ToyDataset(3)
+    assert scoring.notes(toy, toy.image_ids, BOX) == []
+    capped = dataclasses.replace(protocols.get("ap-gtbox/box"), max_dets=1)
+    truth = toy.truth(1)
+    twin = dataclasses.replace(truth.instances[0], id=99)
+    crowded = dataclasses.replace(truth, instances=(*truth.instances, twin))
+    toy.truth = lambda image_id: crowded  # type: ignore[method-assign]
+    (note,) = scoring.notes(toy, [1], capped)
+    assert "1 annotations beyond them" in note
+
+
 def test_untrained_weights_are_named_by_their_seed() -> None:
     system = toy_system()
     untrained = dataclasses.replace(system.spec, training="untrained")

@@ -34,6 +34,10 @@ LICENCE = "annotations CC BY 4.0; images are COCO's, under their Flickr licences
 _OLD_NAME = re.compile(r"^COCO_(train|val|test)2014_(\d{12}\.jpg)$")
 
 
+IMAGE_FOLDERS = ("train2017", "val2017", "test2017")
+"""The folders in `coco_url`, which all LVIS images are in."""
+
+
 def open_lvis(
     data_root: Path,
     version: str = "v1",
@@ -47,7 +51,7 @@ def open_lvis(
 
     Args:
         version: "v1" or "v0.5".
-        image_dir: the folder that holds train2017 and val2017.
+        image_dir: the folder that holds train2017 and val2017, or one of these two.
         available_only: leave out images whose file is missing, for fixtures; the footnote of the
             dataset then says how many remain.
 
@@ -59,7 +63,8 @@ def open_lvis(
         raise UsageError(f"no LVIS version {version!r}", fix="use v1 or v0.5")
     annotations = ann_file or _find_annotations(data_root, version, split)
     if image_dir is not None:
-        image_dirs = [image_dir]
+        # one of the two folders instead of the one that holds them is what people type
+        image_dirs = [image_dir.parent if image_dir.name in IMAGE_FOLDERS else image_dir]
     else:
         image_dirs = [data_root / "coco", data_root / "lvis"]
     found = [folder for folder in image_dirs if folder.is_dir()]
