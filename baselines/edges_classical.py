@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from litesam_bench.edges.classical import ClassicalDetector
 
 
-def _spec(name: str, display: str, notes: str) -> SystemSpec:
+def _spec(name: str, display: str, notes: str, *, everything: bool = False) -> SystemSpec:
     return SystemSpec(
         name=name,
         family=name,
         display=display,
-        capabilities=Capabilities(edges=True),
+        capabilities=Capabilities(edges=True, everything=everything),
         input=InputSpec(size=0, rule="none"),
         training="not-applicable",
         published=name,
@@ -32,7 +32,13 @@ def _spec(name: str, display: str, notes: str) -> SystemSpec:
 SPECS = (
     _spec("sobel", "Sobel filter", "gradient magnitude of luminance; nothing smoothed"),
     _spec("canny", "Canny", "upper threshold swept, lower at a fixed ratio"),
-    _spec("felz-hutt", "Felz-Hutt", "graph segmentation at 20 scales; strength: the largest scale"),
+    _spec(
+        "felz-hutt",
+        "Felz-Hutt",
+        "graph segmentation at 20 scales; an edge's strength is the largest scale that has it, and "
+        "the segments of all scales are proposals, large ones first",
+        everything=True,
+    ),
 )
 
 

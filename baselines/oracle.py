@@ -7,12 +7,15 @@ Needs no weights. Defined here; no published source.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from litesam_bench.adapters import binary_batch
 from litesam_bench.spec import InputSpec, SystemSpec
 from litesam_bench.types import (
     Capabilities,
+    GroundTruth,
     ImageU8,
     LoadContext,
     MaskBatch,
@@ -20,6 +23,9 @@ from litesam_bench.types import (
     Segmenter,
     SizeHW,
 )
+
+if TYPE_CHECKING:
+    from litesam_bench.everything.proposals import Proposal
 
 SPECS = (
     SystemSpec(
@@ -32,6 +38,7 @@ SPECS = (
             boxes=True,
             mask_prompt=True,
             single_mask=True,
+            everything=True,
             needs_ground_truth=True,
         ),
         input=InputSpec(size=0, rule="none"),
@@ -63,3 +70,11 @@ class Oracle:
         )
         assert masks.shape[1:] == embedding, "targets and image have the same size"
         return binary_batch(masks)
+
+    def everything(self, image: ImageU8, truth: GroundTruth | None) -> tuple[Proposal, ...]:
+        """Every annotated object that counts, crowds excluded; all have the same score."""
+        from litesam_bench.everything.own import proposals_of
+
+        assert truth is not None, "the SPEC declares needs_ground_truth"
+        codes = [instance.rle for instance in truth.instances if not instance.iscrowd]
+        return proposals_of(codes, [1.0] * len(codes), truth.size_hw)

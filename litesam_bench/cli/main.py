@@ -45,6 +45,9 @@ COMMANDS: dict[str, LazyCommand] = {
         "score",
         "Score the masks of an earlier run again, without the model.",
     ),
+    "segevery": LazyCommand(
+        "litesam_bench.cli.segevery", "segevery", "Segment everything; AR@K of the proposals."
+    ),
     "edges": LazyCommand(
         "litesam_bench.cli.edges", "edges", "Zero-shot edges: boundary benchmark on BSDS500."
     ),

@@ -6,23 +6,32 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from litesam_bench.distributed import World
 from litesam_bench.errors import BenchError
-from litesam_bench.pipeline import Task
 from litesam_bench.records.journal import Entry, RunFolder
 from litesam_bench.records.schema import Record
+from litesam_bench.registry import System
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+class Work(Protocol):
+    """What a progress bar must know of a task: which system, which images."""
+
+    @property
+    def system(self) -> System: ...
+    @property
+    def image_ids(self) -> list[int]: ...
+
+
 @contextmanager
 def progress_bar(
-    name: str, task: Task, run: RunFolder, here: World
+    name: str, task: Work, run: RunFolder, here: World
 ) -> Iterator[Callable[[Entry], None]]:
     """A bar on stderr that counts this rank's images; other ranks than 0 stay silent."""
     from rich.console import Console
@@ -89,14 +98,14 @@ def show_records(records: Sequence[Record], *, json_output: bool, kept_in: Path 
 
 
 def json_document(records: Sequence[Record]) -> dict[str, Any]:
-    """`{"protocol", "data", "systems": {name: record without what all share}}`."""
+    """`{"protocol", "data", "systems": {name: record without what it shares with the first}}`."""
     raw = [json.loads(record.to_json()) for record in records]
     return {
         "protocol": raw[0]["protocol"] if raw else {},
         "data": raw[0]["data"] if raw else {},
         "systems": {
             record["system"]["name"]: {
-                k: v for k, v in record.items() if k not in ("protocol", "data")
+                k: v for k, v in record.items() if k not in ("protocol", "data") or v != raw[0][k]
             }
             for record in raw
         },

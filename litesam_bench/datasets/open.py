@@ -10,6 +10,7 @@ from litesam_bench.errors import UsageError
 from litesam_bench.types import Dataset
 
 if TYPE_CHECKING:
+    from litesam_bench.datasets.bsds_segments import BsdsSegments
     from litesam_bench.datasets.coco import CocoDataset
     from litesam_bench.datasets.scenes import ScenesDataset
 
@@ -19,6 +20,7 @@ NAMES = {
     "coco": "COCO val2017; coco-<split> or --split for another split",
     "lvis": "LVIS v1 val; --split for another split",
     "lvis-v0.5": "LVIS v0.5 val",
+    "bsds": "BSDS500 test, the segments of all annotators; --split for another split",
 }
 
 
@@ -50,6 +52,8 @@ def open_dataset(
         raise UsageError(f"--limit {limit} leaves no image", fix="use a limit of at least 1")
     if name in ("scenes", "scenes-train"):
         return _open_scenes(name, limit, any((split, ann_file, image_dir)))
+    if name == "bsds":
+        return _open_bsds(data_root, split, limit, any((ann_file, image_dir)))
     dataset = _open_files(name, data_root, split, ann_file, image_dir, available_only)
     return dataset if limit is None else dataset.subset(dataset.image_ids[:limit])
 
@@ -64,6 +68,19 @@ def _open_scenes(name: str, limit: int | None, has_files: bool) -> ScenesDataset
         )
     n = DEFAULT_IMAGES[name]
     return ScenesDataset(n if limit is None else min(n, limit), split=name)
+
+
+def _open_bsds(
+    data_root: Path, split: str | None, limit: int | None, has_files: bool
+) -> BsdsSegments:
+    from litesam_bench.datasets.bsds_segments import BsdsSegments
+
+    if has_files:
+        raise UsageError(
+            "bsds has a ground-truth file per image, not an annotation file",
+            fix="leave --ann-file and --image-dir out",
+        )
+    return BsdsSegments(data_root / "bsds500", split or "test", limit)
 
 
 def _open_files(

@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from litesam_bench.edges.maps import label_boundaries
-from litesam_bench.types import ImageU8
+from litesam_bench.types import GroundTruth, ImageU8
+
+if TYPE_CHECKING:
+    from litesam_bench.everything.proposals import Proposal
 
 FloatMap = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int32]
@@ -96,6 +100,17 @@ class FelzHutt:
         for rank, segments in enumerate(labels, start=1):
             strength[label_boundaries(segments)] = rank / (len(self.scales) + 1)
         return strength
+
+    def everything(self, image: ImageU8, truth: GroundTruth | None) -> tuple[Proposal, ...]:
+        """The segments of all scales as proposals: coarse scales first, each region once."""
+        from litesam_bench.everything.own import proposals_of, segments_of_hierarchy
+
+        levels = felzenszwalb_segmentations(
+            image, self.scales, sigma=self.sigma, min_size_px=self.min_size_px
+        )
+        codes = segments_of_hierarchy(levels)
+        ranks = [1 - i / len(codes) for i in range(len(codes))]
+        return proposals_of(codes, ranks, (image.shape[0], image.shape[1]))
 
 
 ClassicalDetector = Sobel | Canny | FelzHutt

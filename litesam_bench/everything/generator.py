@@ -191,7 +191,7 @@ class _Run:
                     self.funnel.drop("empty", 1)
                     continue
                 code = rle.encode(mask)
-                area, boxes = _areas_and_boxes([code])
+                area, boxes = areas_and_boxes([code])
                 proposal = replace(proposal, rle=code, area_px=area[0], box=boxes[0])
             unchanged.append(float(not changed))
             cleaned.append((proposal, kept))
@@ -262,7 +262,7 @@ class _Run:
                     )
             with self.clock.phase("rle"):
                 codes = rle.encode_many(_uncrop(binary, crop, size_hw))
-                areas, boxes = _areas_and_boxes(codes)
+                areas, boxes = areas_and_boxes(codes)
             with self.clock.phase("filter"):
                 empty = np.asarray(areas, np.int64) == 0
                 cut = cut_by_crop(np.asarray(boxes).reshape(-1, 4), crop, size_hw) & ~empty
@@ -350,7 +350,7 @@ def _uncrop(masks: BoolMask, crop: Crop, size_hw: SizeHW) -> BoolMask:
     return full
 
 
-def _areas_and_boxes(codes: Sequence[Rle]) -> tuple[list[int], list[Box]]:
+def areas_and_boxes(codes: Sequence[Rle]) -> tuple[list[int], list[Box]]:
     """Area and tight box (maxima inclusive; 0, 0, 0, 0 for an empty mask) of each mask."""
     table = rle.unpack(codes)
     boxes = table.extent - np.where(table.area_px[:, None] > 0, [0, 0, 1, 1], 0)

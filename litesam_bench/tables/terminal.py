@@ -30,6 +30,16 @@ _RUN_METRICS = {
     "apr": ("AP", "r", False),
     "apc": ("AP", "c", False),
     "apf": ("AP", "f", False),
+    "ar10": ("AR@", "10", True),
+    "ar100": ("AR@", "100", True),
+    "ar1000": ("AR@", "1000", True),
+    "ar1000_s": ("AR@1000", "S", True),
+    "ar1000_m": ("AR@1000", "M", True),
+    "ar1000_l": ("AR@1000", "L", True),
+}
+_CAPTIONS = {
+    "zeroshot": "Zero-shot segmentation, in percent",
+    "segevery": "Segment everything, in percent",
 }
 
 
@@ -66,7 +76,7 @@ def run_table(records: Sequence[Record], *, compact: bool = False) -> Table:
         columns.append(Column(f"{head} [95 %]" if name == "miou" and not compact else head, group))
     return Table(
         name="run",
-        caption="Zero-shot segmentation, in percent",
+        caption=_CAPTIONS[records[0].kind],
         columns=(*columns, Column("images"), *([] if compact else [Column("seconds")])),
         rows=tuple(_run_row(record, present, common, compact) for record in records),
         context=(
