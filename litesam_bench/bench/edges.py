@@ -143,9 +143,11 @@ def _each(work: Callable[[BoolMap], BoolMap], maps: Sequence[BoolMap]) -> None:
 
 def run(n_images: int = 2, data_root: str | None = None, n_thresholds: int = 99) -> dict[str, Any]:
     """Measure both ratios. See the module's docstring."""
-    from skimage.morphology import thin as thin_reference
+    from skimage import morphology
 
     from litesam_bench.edges.thinning import thin
+
+    thin_reference: Callable[[BoolMap], BoolMap] = morphology.thin
 
     python = peer_python()
     name, problems = cases(n_images, data_root, n_thresholds)

@@ -107,7 +107,8 @@ class StrongestEdges:
         """One mask's logits at image size, (H, W) float32; foreground where > 0."""
         import cv2
 
-        with np.errstate(over="ignore"):  # exp(-logit) may overflow to infinity: probability 0
+        # exp may overflow to infinity or underflow to 0: probability 0 or 1, as it should be
+        with np.errstate(over="ignore", under="ignore"):
             probability: FloatMap32 = np.float32(1) / (np.float32(1) + np.exp(-logits))
         gx, gy = _sobel(probability)
         # Faint waves far from the mask would add up over hundreds of masks.
