@@ -132,7 +132,7 @@ def _match_sequence(
 
 
 @nb.njit(inline="always")
-def _tie_break(pixel_a: int, pixel_b: int) -> np.int64:
+def _tie_break(pixel_a: int | np.int64, pixel_b: int | np.int64) -> np.int64:
     """A fixed pseudo-random number below 2**16 for an unordered pair (splitmix64's finaliser)."""
     low, high = min(pixel_a, pixel_b), max(pixel_a, pixel_b)
     z = (np.uint64(low) << np.uint64(32)) + np.uint64(high) + np.uint64(0x9E3779B97F4A7C15)

@@ -13,7 +13,7 @@ from pathlib import Path
 from litesam_bench.errors import StorageError
 from litesam_bench.records.files import write_atomic
 from litesam_bench.records.schema import Record
-from litesam_bench.tables import backbones, efficientvit, glance, zeroshot
+from litesam_bench.tables import backbones, edges, efficientvit, glance, zeroshot
 from litesam_bench.tables.published import PublishedTable
 from litesam_bench.tables.render import (
     GENERATED,
@@ -32,6 +32,7 @@ BUILDERS: tuple[Builder, ...] = (
     zeroshot.build,
     backbones.build,
     efficientvit.build,
+    edges.build,
 )
 _INDEX = "README.md"
 _FORMATS: Mapping[str, Callable[[Table], str]] = {
