@@ -326,6 +326,5 @@ def _sample(mask: U8, region: F32, grid: int) -> U8:
     y = np.floor(region[1] + steps * (region[3] - region[1])).astype(np.int64)
     height, width = mask.shape
     inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
-    cells: U8 = mask[y.clip(0, height - 1)[:, None], x.clip(0, width - 1)]
-    cells = cells * inside.astype(np.uint8)
+    cells: U8 = np.where(inside, mask[y.clip(0, height - 1)[:, None], x.clip(0, width - 1)], 0)
     return cells
