@@ -48,6 +48,14 @@ COMMANDS: dict[str, LazyCommand] = {
     "segevery": LazyCommand(
         "litesam_bench.cli.segevery", "segevery", "Segment everything; AR@K of the proposals."
     ),
+    "segevery-time": LazyCommand(
+        "litesam_bench.cli.segevery_time",
+        "segevery_time",
+        "Time of segment-everything by phase, as ratios.",
+    ),
+    "latency": LazyCommand(
+        "litesam_bench.cli.latency", "latency", "Time of the encoder and of 1, 10, 100 prompts."
+    ),
     "edges": LazyCommand(
         "litesam_bench.cli.edges", "edges", "Zero-shot edges: boundary benchmark on BSDS500."
     ),

@@ -22,6 +22,8 @@ def record_path(root: Path, record: Record) -> Path:
     """Where a record lives under a results root."""
     name, _, version = str(record.protocol["id"]).partition("@")
     device = str(record.environment.get("device", "cpu")).partition(":")[0]
+    if record.kind == "timing":  # two processors are two measurements
+        device = _safe(str(record.environment["device_name"])).lower()
     dtype = record.environment.get("dtype", "fp32")
     data = f"{_safe(str(record.data['name']))}-{str(record.data['digest'])[:8]}"
     return (
