@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from litesam_bench.lite_sam.autoppn import AutoPpn, AutoPpnConfig, ProposalMaps
 from litesam_bench.lite_sam.litevit import LiteViT, LiteViTConfig
 from litesam_bench.lite_sam.neck import LiteSamEncoder, NeckConfig
 from litesam_bench.lite_sam.prior import PromptPrior, draw_boxes, draw_points
+from litesam_bench.sam.fast_decoder import Decoded, FastMaskDecoder, ImageSide, Keep, in_chunks
 from litesam_bench.sam.mask_decoder import Features, MaskDecoder, MaskDecoderConfig
 from litesam_bench.sam.model import Sam
 from litesam_bench.sam.prompt_encoder import PromptEncoder, PromptEncoderConfig
@@ -44,6 +46,14 @@ class LiteSamConfig:
     prior: tuple[str, ...] = ("dense", "token", "output")
 
 
+class _Prompted(NamedTuple):
+    """N prompts: sparse (N, T, D), dense (N | 1, D, h, w | 1, 1), drawn (N, 4h, 4w) soft maps."""
+
+    sparse: Tensor
+    dense: Tensor
+    drawn: Tensor
+
+
 class LiteSam(Sam):
     """A `Sam` that can also propose its prompts; any input size divisible by 32."""
 
@@ -74,6 +84,73 @@ class LiteSam(Sam):
                 are crops of it: training on crops then uses the positions of whole images.
                 Prompts are in pixels of the crop.
         """
+        image_pe = self._image_pe(features, frame_hw, origin_xy)
+        prompted = self._prompt(features, frame_hw, points, labels, boxes, masks, origin_xy)
+        logits, iou = self.mask_decoder(features, image_pe, prompted.sparse, prompted.dense)
+        if "output" in self.config.prior:
+            logits = self.prior.add(logits, PRIOR_LOGIT * prompted.drawn)
+        return logits, iou
+
+    def image_side(self, fast: FastMaskDecoder, features: Features) -> ImageSide:
+        """As `Sam.image_side`; with drawn prompts every prompt has a dense embedding of its own."""
+        if "dense" not in self.config.prior:
+            return super().image_side(fast, features)
+        image_pe = self._image_pe(features, (0, 0), None)
+        return fast.image_side(features, image_pe, None)
+
+    def decode_fast(
+        self,
+        fast: FastMaskDecoder,
+        features: Features,
+        side: ImageSide,
+        frame_hw: SizeHW,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        keep: Keep | None = None,
+    ) -> Decoded:
+        """As `Sam.decode_fast`, with `decode`'s results."""
+
+        def decode(part: slice) -> Decoded:
+            prompted = self._prompt(
+                features, frame_hw, _cut(points, part), _cut(labels, part), _cut(boxes, part)
+            )
+            own = prompted.dense if "dense" in config else None
+            found = fast(side, prompted.sparse, own, keep)
+            if "output" not in config:
+                return found
+            drawn = PRIOR_LOGIT * prompted.drawn[found.prompts]
+            return found._replace(logits=self.prior.add_each(found.logits, drawn, found.tokens))
+
+        config = self.config.prior
+        given = points if points is not None else boxes
+        assert given is not None
+        return in_chunks(len(given), fast.chunk, decode)
+
+    def _image_pe(self, features: Features, frame_hw: SizeHW, origin_xy: Tensor | None) -> Tensor:
+        """(1 | B, D, h, w) positions of the embedding's cells."""
+        height, width = features.embedding.shape[-2:]
+        if origin_xy is None:
+            return self.prompt_encoder.dense_pe((height, width))
+        whole = self.prompt_encoder.dense_pe((frame_hw[0] // 16, frame_hw[1] // 16))
+        return torch.cat(
+            [
+                whole[..., y : y + height, x : x + width]
+                for x, y in (origin_xy // 16).long().tolist()
+            ]
+        )
+
+    def _prompt(
+        self,
+        features: Features,
+        frame_hw: SizeHW,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None = None,
+        origin_xy: Tensor | None = None,
+    ) -> _Prompted:
+        """The prompts drawn and embedded; arguments as in `decode`."""
         height, width = features.embedding.shape[-2:]
         fine_hw = (height * 4, width * 4)
         if boxes is not None:
@@ -81,32 +158,18 @@ class LiteSam(Sam):
         else:
             assert points is not None and labels is not None
             drawn = draw_points(points, labels, fine_hw, FINE_STRIDE)
-
-        encoder = self.prompt_encoder
-        if origin_xy is None:
-            image_pe = encoder.dense_pe((height, width))
-        else:
+        if origin_xy is not None:
             per_prompt = origin_xy.repeat_interleave(len(drawn) // len(origin_xy), 0)
             points = None if points is None else points + per_prompt[:, None]
             boxes = None if boxes is None else boxes + per_prompt.repeat(1, 2)
-            whole = encoder.dense_pe((frame_hw[0] // 16, frame_hw[1] // 16))
-            image_pe = torch.cat(
-                [
-                    whole[..., y : y + height, x : x + width]
-                    for x, y in (origin_xy // 16).long().tolist()
-                ]
-            )
         config = self.config.prior
         if masks is None and "dense" in config:
             masks = PRIOR_LOGIT * drawn.unsqueeze(1)
-        sparse, dense = encoder(frame_hw, points, labels, boxes, masks)
+        sparse, dense = self.prompt_encoder(frame_hw, points, labels, boxes, masks)
         if "token" in config:
             token = self.prior.region_token(features, drawn)
             sparse = torch.cat([sparse, token.to(sparse.dtype)], dim=1)
-        logits, iou = self.mask_decoder(features, image_pe, sparse, dense)
-        if "output" in config:
-            logits = self.prior.add(logits, PRIOR_LOGIT * drawn)
-        return logits, iou
+        return _Prompted(sparse, dense, drawn)
 
     def forward(self, images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, ProposalMaps]:
         """Everything once: what training computes and what the complexity table counts.
@@ -122,6 +185,10 @@ class LiteSam(Sam):
         height, width = images.shape[-2:]
         logits, iou = self.decode(features, (height, width), boxes=boxes)
         return logits, iou, self.autoppn(features.embedding)
+
+
+def _cut(values: Tensor | None, part: slice) -> Tensor | None:
+    return None if values is None else values[part]
 
 
 def build(config: LiteSamConfig, seed: int) -> LiteSam:

@@ -94,6 +94,11 @@ class PromptPrior(nn.Module):
         share = self.weight.view(-1, 1, 1) * drawn.unsqueeze(1) + self.bias.view(-1, 1, 1)
         return logits + share.to(logits.dtype)
 
+    def add_each(self, logits: Tensor, drawn: Tensor, tokens: Tensor) -> Tensor:
+        """As `add` for single masks: logits and maps (K, h, w), and the token of each (K,)."""
+        weight, bias = self.weight[tokens].view(-1, 1, 1), self.bias[tokens].view(-1, 1, 1)
+        return logits + (weight * drawn + bias).to(logits.dtype)
+
 
 def _weighted_mean(features: Tensor, weights: Tensor) -> Tensor:
     """(B, C, h, w) and (B * M, 2, h, w) to (B * M, 2 * C)."""

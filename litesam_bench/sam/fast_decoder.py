@@ -49,6 +49,18 @@ class Decoded(NamedTuple):
     tokens: Tensor
 
 
+def in_chunks(count: int, chunk: int, decode: Callable[[slice], Decoded]) -> Decoded:
+    """Decode `count` prompts, `chunk` at a time, and put the answers behind one another."""
+    starts = range(0, count, chunk)
+    parts = [decode(slice(start, start + chunk)) for start in starts]
+    return Decoded(
+        torch.cat([part.logits for part in parts]),
+        torch.cat([part.iou for part in parts]),
+        torch.cat([part.prompts + start for part, start in zip(parts, starts, strict=True)]),
+        torch.cat([part.tokens for part in parts]),
+    )
+
+
 @dataclass(frozen=True)
 class ImageSide:
     """What does not depend on the prompt. L = h * w cells, D channels.
@@ -141,23 +153,20 @@ class FastMaskDecoder:
         self._up2, self._up2_bias = _as_matrix(second)
 
     @torch.inference_mode()
-    def image_side(self, features: Features, image_pe: Tensor, dense: Tensor) -> ImageSide:
+    def image_side(self, features: Features, image_pe: Tensor, dense: Tensor | None) -> ImageSide:
         """Everything that one image's prompts share.
 
         Args:
             features: of one image. image_pe: (1, D, h, w).
-            dense: (1, D, 1, 1), or (N, D, h, w) where every prompt has its own.
+            dense: (1, D, 1, 1), or None where every prompt has a dense embedding of its own.
         """
         embedding = features.embedding
         assert len(embedding) == 1, "one image at a time"
         height, width = embedding.shape[2:]
         position = _cells(image_pe.to(embedding.dtype))
         keys = values = queries = None
-        cells = embedding
-        if not _per_prompt(dense):
-            cells = embedding + dense.to(embedding.dtype)
-        cells = _cells(cells)
-        if not _per_prompt(dense):
+        cells = _cells(embedding if dense is None else embedding + dense.to(embedding.dtype))
+        if dense is not None:
             _, to_image, from_image = self._blocks[0]
             placed = cells + position
             keys = to_image.by_head(to_image.module.k_proj, placed)[0].contiguous()
@@ -189,21 +198,12 @@ class FastMaskDecoder:
             dense: (N, D, h, w) where every prompt has its own, as `image_side` was told.
             keep: which masks to make; None makes all of them.
         """
-        starts = range(0, len(sparse), self.chunk)
-        parts = [
-            self._decode_chunk(
-                side,
-                sparse[start : start + self.chunk],
-                None if dense is None else dense[start : start + self.chunk],
-                keep,
-            )
-            for start in starts
-        ]
-        return Decoded(
-            torch.cat([part.logits for part in parts]),
-            torch.cat([part.iou for part in parts]),
-            torch.cat([part.prompts + start for part, start in zip(parts, starts, strict=True)]),
-            torch.cat([part.tokens for part in parts]),
+        return in_chunks(
+            len(sparse),
+            self.chunk,
+            lambda part: self._decode_chunk(
+                side, sparse[part], None if dense is None else dense[part], keep
+            ),
         )
 
     def best_chunk(
@@ -326,10 +326,6 @@ _CHUNK = {"cpu": 1, "cuda": 64}
 
 _UPSCALE_CELLS = 1024
 """Cells upscaled at once on a CPU: their 16 pixels of D / 8 channels take 2 MB."""
-
-
-def _per_prompt(dense: Tensor) -> bool:
-    return dense.shape[2:] != (1, 1)
 
 
 def _cells(x: Tensor) -> Tensor:

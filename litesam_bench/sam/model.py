@@ -59,6 +59,7 @@ class Sam(nn.Module):
     def decode_fast(
         self,
         fast: FastMaskDecoder,
+        features: Features,
         side: ImageSide,
         frame_hw: SizeHW,
         points: Tensor | None = None,
@@ -68,7 +69,8 @@ class Sam(nn.Module):
     ) -> Decoded:
         """The masks of N prompts of one image that `keep` asks for; all without it.
 
-        The prompts are as in `decode`, but for mask prompts, whose dense embeddings are their own.
+        `side` is `image_side` of the same features. The prompts are as in `decode`, but for mask
+        prompts, whose dense embeddings are their own.
         """
         sparse, _ = self.prompt_encoder(frame_hw, points, labels, boxes)
         return fast(side, sparse, keep=keep)

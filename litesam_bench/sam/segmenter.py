@@ -157,6 +157,7 @@ class SamSegmenter:
         frame = embedding.frame
         return self.model.decode_fast(
             self.fast,
+            embedding.features,
             embedding.side,
             frame.network_hw,
             points=self._coordinates(prompts.points, frame),

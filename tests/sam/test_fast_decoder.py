@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from litesam_bench.lite_sam.configs import LITE_SAM
+from litesam_bench.lite_sam.model import build
 from litesam_bench.sam.fast_decoder import FastMaskDecoder
 from litesam_bench.sam.image_encoder import ViTConfig
 from litesam_bench.sam.mask_decoder import Features, MaskDecoder, MaskDecoderConfig
@@ -66,7 +70,7 @@ def test_equals_the_plain_decoder(
     features, position, sparse, dense = inputs(config, 5, fine=fine, own_dense=own_dense)
     logits, iou = plain(features, position, sparse, dense)
     fast = FastMaskDecoder(plain, chunk)
-    side = fast.image_side(features, position, dense)
+    side = fast.image_side(features, position, None if own_dense else dense)
     found = fast(side, sparse, dense if own_dense else None)
     spread = logits.max() - logits.min()
     assert spread > 0.1
@@ -170,3 +174,35 @@ def test_the_segmenter_answers_alike(kind: str) -> None:
         assert kept[0].tokens.tolist() == kept[1].tokens.tolist()
         assert kept[0].considered == kept[1].considered == (9 if multimask else 3)
         torch.testing.assert_close(kept[0].logits, kept[1].logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prior", [(), ("dense",), ("dense", "token", "output"), ("output",)])
+@pytest.mark.parametrize("kind", ["points", "boxes"])
+@torch.inference_mode()
+def test_lite_sam_decodes_alike(kind: str, prior: tuple[str, ...]) -> None:
+    config = replace(LITE_SAM, prior=prior)
+    model = build(config, seed=3)
+    for parameter in model.prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    features = model.encode(torch.randn(1, 3, 96, 128))
+    boxes = torch.tensor([[5.0, 8.0, 60.0, 50.0], [0.0, 0.0, 127.0, 95.0], [9.0, 9.0, 12.0, 15.0]])
+    prompts = {
+        "points": None if kind == "boxes" else boxes[:, None, :2],
+        "labels": None if kind == "boxes" else torch.tensor([[1], [0], [1]]),
+        "boxes": boxes if kind == "boxes" else None,
+    }
+    logits, iou = model.decode(features, (96, 128), **prompts)
+    fast = FastMaskDecoder(model.mask_decoder, 2)
+    side = model.image_side(fast, features)
+    found = model.decode_fast(fast, features, side, (96, 128), **prompts)
+    spread = logits.max() - logits.min()
+    assert (found.logits - logits.flatten(0, 1)).abs().max() < 1e-4 * spread
+    torch.testing.assert_close(found.iou, iou.flatten(), atol=1e-4, rtol=1e-4)
+    threshold = middle(iou)
+    kept = model.decode_fast(
+        fast, features, side, (96, 128), **prompts, keep=lambda iou: iou > threshold
+    )
+    rows, columns = (iou > threshold).nonzero(as_tuple=True)
+    assert kept.prompts.tolist() == rows.tolist()
+    assert kept.tokens.tolist() == columns.tolist()
+    assert (kept.logits - logits[rows, columns]).abs().max() < 1e-4 * spread
