@@ -45,6 +45,9 @@ COMMANDS: dict[str, LazyCommand] = {
         "score",
         "Score the masks of an earlier run again, without the model.",
     ),
+    "segment": LazyCommand(
+        "litesam_bench.cli.segment", "segment", "Segment your own images; masks and an overlay."
+    ),
     "segevery": LazyCommand(
         "litesam_bench.cli.segevery", "segevery", "Segment everything; AR@K of the proposals."
     ),
