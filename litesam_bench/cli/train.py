@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ Examples:
   litesam-bench train pack --limit 20 --steps 30
   litesam-bench train pack --data ../data/train-pack --out runs/pack
   litesam-bench train pack --data ../data/train-pack --out runs/pack --resume
+  litesam-bench train pack --data ../data/train-pack --out runs/pack --evaluate 40
   litesam-bench train pack --set data.crop=320 --set optim.lr=5e-4
   torchrun --nproc-per-node 8 -m litesam_bench train paper --data /data/sa1b --device cuda"""
 )
@@ -45,6 +48,13 @@ Examples:
 @click.option("--steps", type=click.IntRange(min=1), help="Train this many steps, by steps.")
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first N pairs.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field.")
+@click.option(
+    "--evaluate",
+    "evaluating",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Do not train: evaluate the run in --out on N held-out images.",
+)
 @click.option("--list", "listing", is_flag=True, help="Print the recipes and what they are for.")
 @data_root_option
 def train(
@@ -57,6 +67,7 @@ def train(
     steps: int | None,
     limit: int | None,
     settings: tuple[str, ...],
+    evaluating: int | None,
     listing: bool,
     data_root: Path | None,
 ) -> None:
@@ -70,28 +81,37 @@ def train(
     from litesam_bench.train.recipes import RECIPES, get_recipe, override
 
     if listing or recipe_name is None:
-        for name in RECIPES:
-            text = (RECIPES[name].__doc__ or "").strip()
-            click.echo(f"{name}: {text}\n")
+        for name, entry in RECIPES.items():
+            click.echo(f"{name}: {entry.about}\n")
         return
     recipe = get_recipe(recipe_name)
     for setting in settings:
         recipe = override(recipe, setting)
     if steps is not None:
-        recipe = override(override(recipe, f"optim.steps={steps}"), "optim.minutes=0")
-        recipe = override(recipe, f"optim.warmup={min(recipe.optim.warmup, max(steps // 10, 1))}")
-        recipe = override(
-            recipe, f"optim.log_steps={min(recipe.optim.log_steps, max(steps // 10, 1))}"
+        few = max(steps // 10, 1)
+        optim = replace(
+            recipe.optim,
+            steps=steps,
+            minutes=0.0,
+            epochs=0.0,
+            warmup=min(recipe.optim.warmup, few),
+            log_steps=min(recipe.optim.log_steps, few),
         )
+        recipe = replace(recipe, optim=optim)
 
+    from litesam_bench.train.evaluate import evaluate_run
     from litesam_bench.train.loop import train as run_training
     from litesam_bench.train.report import finish_run
 
-    root = paths.data_root(data_root)
+    data = list(folders) or [paths.data_root(data_root) / recipe.folder]
     out = out or paths.runs_root() / f"train-{recipe.name}"
+    if evaluating is not None:
+        measured = evaluate_run(out, data, _device(device), precision, evaluating)
+        click.echo(json.dumps(asdict(measured), indent=2))
+        return
     run_training(
         recipe,
-        list(folders) or [root / recipe.folder],
+        data,
         out,
         device=_device(device),
         precision=precision,

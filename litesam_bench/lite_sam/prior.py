@@ -29,9 +29,10 @@ POINT_REACH = (8.0, 32.0, 128.0)
 def draw_boxes(boxes: Tensor, grid_hw: SizeHW, stride: int) -> Tensor:
     """(N, 4) XYXY in pixels of a grid of `stride` to soft maps (N, h, w), float32.
 
-    1 - u² - v², with u and v from -1 to 1 over the box: positive inside the inscribed ellipse,
-    1 in the middle; nothing below -2, so that far away looks alike for every size. Sides count
-    as at least one cell, or small boxes would fall between the cells.
+    2 - 2 r, with the radius r from 0 in the middle to 1 on the inscribed ellipse: positive inside
+    of it, at most 1, at least -2, so that far away looks alike for every size. It is linear around
+    the ellipse, so that bilinear upsampling keeps its outline where boxes are a few cells wide.
+    Sides count as at least one cell, or tiny boxes would fall between the cells.
     """
     y, x = _centers(grid_hw, stride, boxes)
     left, top, right, bottom = boxes.float().unbind(1)
@@ -39,7 +40,8 @@ def draw_boxes(boxes: Tensor, grid_hw: SizeHW, stride: int) -> Tensor:
     half_h = ((bottom - top) / 2).clamp(min=stride / 2)
     u = (x - ((left + right) / 2)[:, None]) / half_w[:, None]  # (N, w)
     v = (y - ((top + bottom) / 2)[:, None]) / half_h[:, None]  # (N, h)
-    return (1 - u.square()[:, None] - v.square()[:, :, None]).clamp(min=-2)
+    radius = (u.square()[:, None] + v.square()[:, :, None]).sqrt()
+    return (2 - 2 * radius).clamp(min=-2, max=1)
 
 
 def draw_points(points: Tensor, labels: Tensor, grid_hw: SizeHW, stride: int) -> Tensor:

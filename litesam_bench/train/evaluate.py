@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,17 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from litesam_bench.errors import UsageError
 from litesam_bench.lite_sam.model import LiteSam
 from litesam_bench.prompts.clicks import first_click
 from litesam_bench.sam.geometry import Frame, preprocess, restore_masks
 from litesam_bench.spec import InputSpec
+from litesam_bench.train.checkpoint import load_checkpoint
+from litesam_bench.train.data import Indices
 from litesam_bench.train.examples import tight_box
-from litesam_bench.train.loop import autocast
-from litesam_bench.train.shards import ShardSet
+from litesam_bench.train.loop import autocast, build_model, read_sources, split
+from litesam_bench.train.recipes import from_json
+from litesam_bench.train.shards import ShardSet, open_shards
 
 MASKS_PER_IMAGE = 24
 PROPOSALS = 256
@@ -55,7 +60,7 @@ class HeldOut:
 
 @torch.inference_mode()
 def evaluate(
-    model: LiteSam, shards: ShardSet, indices: Sequence[int], frame_size: int, precision: str
+    model: LiteSam, shards: ShardSet, indices: Indices, frame_size: int, precision: str
 ) -> HeldOut:
     """Evaluate on whole images, padded to `frame_size`, at most 24 masks of each."""
     rule = InputSpec(size=frame_size, rule="pad")
@@ -106,6 +111,32 @@ def evaluate(
     means = {name: round(float(np.concatenate(v).mean()), 4) for name, v in sums.items()}
     masks = sum(len(v) for v in sums.get("box", []))
     return HeldOut(images=images, masks=masks, **means)
+
+
+def evaluate_run(
+    out: Path, folders: Sequence[str | Path], device: str, precision: str, limit: int
+) -> HeldOut:
+    """Evaluate the averaged weights of a run on `limit` pairs, evenly spaced among those that its
+    recipe holds out.
+
+    Raises:
+        UsageError: no run in `out`, or its recipe holds nothing out.
+    """
+    state = load_checkpoint(out)
+    if state is None:
+        raise UsageError(f"{out} holds no run", fix="train first, or give another --out")
+    recipe = from_json(state["recipe"])
+    shards = open_shards(folders)
+    indices = split(shards, read_sources(folders), recipe).held_out
+    if not len(indices):
+        raise UsageError(
+            f"recipe {recipe.name} holds nothing out of {', '.join(map(str, folders))}",
+            fix="evaluate with litesam-bench zeroshot instead",
+        )
+    model = build_model(recipe)
+    model.load_state_dict(state["ema"])
+    spaced = np.linspace(0, len(indices) - 1, min(limit, len(indices))).round().astype(np.int64)
+    return evaluate(model.to(device), shards, indices[spaced], recipe.data.frame, precision)
 
 
 def _tensor(array: npt.NDArray[np.float64], device: torch.device) -> Tensor:

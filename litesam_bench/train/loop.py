@@ -217,8 +217,14 @@ def train(
     shards = open_shards(folders)
     parts = split(shards, read_sources(folders), recipe)
     indices, weights = parts.train, parts.weights
+    if recipe.share < 1:
+        count = max(1, round(recipe.share * len(indices)))
+        kept = np.sort(np.random.default_rng([recipe.seed, 3]).permutation(len(indices))[:count])
+        indices, weights = indices[kept], weights[kept]
     if limit:
         indices, weights = indices[:limit], weights[:limit]
+    if optim.epochs:
+        optim = replace(optim, steps=math.ceil(optim.epochs * len(indices) / optim.batch))
     stream = Stream(shards, indices, weights, recipe.data, recipe.seed)
 
     model = build_model(recipe).to(run.device).train()
