@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from litesam_bench.spec import InputSpec, SystemSpec
 from litesam_bench.types import Capabilities, LoadContext, Segmenter
+
+if TYPE_CHECKING:
+    from litesam_bench.sam.model import Sam
 
 
 def _spec(size: int) -> SystemSpec:
@@ -30,6 +35,14 @@ def _spec(size: int) -> SystemSpec:
 
 
 SPECS = (_spec(640), _spec(1024))
+
+
+def network(spec: SystemSpec) -> Sam:
+    """The model without weights."""
+    from litesam_bench.lite_sam.configs import LITE_SAM
+    from litesam_bench.lite_sam.model import LiteSam
+
+    return LiteSam(LITE_SAM)
 
 
 def load(spec: SystemSpec, context: LoadContext) -> Segmenter:

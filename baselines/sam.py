@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from litesam_bench.errors import WeightsError
 from litesam_bench.spec import SystemSpec, Weights
 from litesam_bench.types import Capabilities, LoadContext, Segmenter
+
+if TYPE_CHECKING:
+    from litesam_bench.sam.model import Sam
 
 _URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -59,6 +64,14 @@ SPECS = (
 )
 
 
+def network(spec: SystemSpec) -> Sam:
+    """The model without weights."""
+    from litesam_bench.sam.image_encoder import VIT_B, VIT_H, VIT_L
+    from litesam_bench.sam.model import build_sam
+
+    return build_sam({"sam-vit-b": VIT_B, "sam-vit-l": VIT_L, "sam-vit-h": VIT_H}[spec.name])
+
+
 def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
     """The official weights, loaded strictly.
 
@@ -68,8 +81,6 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
     import torch
 
     from litesam_bench.sam.checkpoint import load_state_dict_file, load_strict
-    from litesam_bench.sam.image_encoder import VIT_B, VIT_H, VIT_L
-    from litesam_bench.sam.model import build_sam
     from litesam_bench.sam.segmenter import SamSegmenter
 
     if context.weights is None:
@@ -78,10 +89,9 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
             f"{spec.name} needs {spec.weights.file_name} from {spec.weights.url}",
             fix=f"litesam-bench weights pull {spec.name}",
         )
-    vit = {"sam-vit-b": VIT_B, "sam-vit-l": VIT_L, "sam-vit-h": VIT_H}[spec.name]
     state = load_state_dict_file(context.weights)
     with torch.device("meta"):  # no time spent on initial values that the checkpoint replaces
-        model = build_sam(vit)
+        model = network(spec)
     load_strict(
         model,
         state,

@@ -36,12 +36,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from litesam_bench import paths
 from litesam_bench.errors import UsageError
 from litesam_bench.spec import SystemSpec
 from litesam_bench.types import LoadContext, Segmenter
+
+if TYPE_CHECKING:
+    from litesam_bench.sam.model import Sam
 
 ENTRY_POINT_GROUP = "litesam_bench.systems"
 
@@ -119,12 +122,14 @@ class Registry(Generic[T]):
 class System:
     """A system that can be loaded: `system.load(system.spec, context)`.
 
-    `source` is the file of the adapter, or the entry point's value and distribution.
+    `source` is the file of the adapter, or the entry point's value and distribution. `network`
+    builds the model without weights, for counting; None where the adapter has no such function.
     """
 
     spec: SystemSpec
     source: Path | str
     load: Callable[[SystemSpec, LoadContext], Segmenter]
+    network: Callable[[SystemSpec], Sam] | None = None
 
 
 def systems() -> Registry[System]:
@@ -274,7 +279,8 @@ def _systems_of(module: ModuleType, source: Path | str) -> list[System]:
                 f"{source}: {spec.name!r} cannot be a system's name",
                 fix="use lower-case letters, digits, dots and hyphens, as in sam-vit-b",
             )
-    return [System(spec=spec, source=source, load=load) for spec in specs]
+    network = getattr(module, "network", None)
+    return [System(spec=spec, source=source, load=load, network=network) for spec in specs]
 
 
 def _broken(source: Path | str, error: Exception) -> UsageError:

@@ -59,6 +59,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "latency": LazyCommand(
         "litesam_bench.cli.latency", "latency", "Time of the encoder and of 1, 10, 100 prompts."
     ),
+    "profile": LazyCommand(
+        "litesam_bench.cli.profile", "profile", "Parameters and MACs, beside published ones."
+    ),
     "edges": LazyCommand(
         "litesam_bench.cli.edges", "edges", "Zero-shot edges: boundary benchmark on BSDS500."
     ),

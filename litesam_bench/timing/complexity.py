@@ -147,6 +147,7 @@ _FREE = frozenset(
         "_softmax _safe_softmax _log_softmax",
         # elementwise arithmetic and comparison
         "add add_ sub sub_ rsub mul mul_ div div_ neg pow sqrt rsqrt exp log sin cos abs clamp",
+        "reciprocal square sgn sign floor round",
         "clamp_min clamp_max maximum minimum addcmul floor_divide remainder where masked_fill",
         "masked_fill_ eq ne lt le gt ge logical_and logical_or logical_not bitwise_and bitwise_or",
         "sum amax amin any all isfinite",
