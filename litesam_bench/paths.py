@@ -42,6 +42,11 @@ def weights_root() -> Path:
     return Path(override).resolve() if override else cache_root() / "weights"
 
 
+def shipped_weights_dir() -> Path:
+    """The weights that come with the package: those of systems that nobody else publishes."""
+    return _PACKAGE / "shipped"
+
+
 def runs_root(option: str | os.PathLike[str] | None = None) -> Path:
     """The folder of journals; one subfolder per run fingerprint."""
     chosen = option or os.environ.get("LITESAM_BENCH_RUNS")

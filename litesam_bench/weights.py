@@ -41,7 +41,9 @@ class Verified:
 
 
 def path_of(weights: Weights) -> Path:
-    """Where the checkpoint lies, or would lie."""
+    """Where the checkpoint lies, or would lie; one without a URL comes with the package."""
+    if not weights.url:
+        return paths.shipped_weights_dir() / weights.file_name
     return paths.weights_root() / weights.file_name
 
 
@@ -58,6 +60,11 @@ def require(spec: SystemSpec, *, allow_unverified: bool = False) -> Verified | N
     if spec.weights is None:
         return None
     path = path_of(spec.weights)
+    if not path.is_file() and not spec.weights.url:
+        raise WeightsError(
+            f"{path}, which comes with litesam-bench, is missing",
+            fix="install litesam-bench again",
+        )
     if not path.is_file():
         size = human_size(spec.weights.size_bytes) if spec.weights.size_bytes else "size unknown"
         raise WeightsError(
@@ -65,7 +72,8 @@ def require(spec: SystemSpec, *, allow_unverified: bool = False) -> Verified | N
             f"{path.parent}; official URL: {spec.weights.url}",
             fix=f"litesam-bench weights pull {spec.name}",
         )
-    return _compare(spec, path, _known_sha256(path) or _hash(path), allow_unverified)
+    found = _known_sha256(path) or _hash(path, remember=bool(spec.weights.url))
+    return _compare(spec, path, found, allow_unverified)
 
 
 def verify(spec: SystemSpec) -> Verified | None:
@@ -82,7 +90,8 @@ def state(spec: SystemSpec) -> State:
     path = path_of(spec.weights)
     if not path.is_file():
         return "partial" if path.with_name(path.name + ".part").is_file() else "missing"
-    found = _known_sha256(path)
+    # what the package ships is small, and its folder is not for notes
+    found = _known_sha256(path) if spec.weights.url else _hash(path, remember=False)
     if found is None:
         return "not-checked"
     if not spec.weights.sha256:
@@ -169,7 +178,7 @@ def _known_sha256(path: Path) -> str | None:
         return None  # no memo or a damaged one: hash again
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, *, remember: bool = True) -> str:
     before = _fingerprint(path)
     try:
         found = sha256_file(path)
@@ -177,6 +186,8 @@ def _hash(path: Path) -> str:
         raise StorageError(
             f"cannot read {path}: {cause.strerror or cause}", fix="check the file's permissions"
         ) from cause
+    if not remember:
+        return found
     with contextlib.suppress(OSError):  # a read-only folder of weights is fine: no memory, then
         _memo_path(path).write_text(json.dumps({"file": before, "sha256": found}))
     return found

@@ -258,3 +258,37 @@ def test_a_file_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(weights, "sha256_file", refuse)
     with pytest.raises(StorageError, match=r"cannot read .*net\.pt: Permission denied"):
         weights.require(spec_of())
+
+
+# --------------------------------------------------------------------------------------------
+# weights that come with the package
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "package" / "shipped"
+    root.mkdir(parents=True)
+    monkeypatch.setattr(weights.paths, "shipped_weights_dir", lambda: root)
+    return root
+
+
+def test_weights_without_a_url_come_with_the_package(folder: Path, shipped: Path) -> None:
+    spec = spec_of(url="")
+    (folder / "net.pt").write_bytes(b"a file of that name among the downloads")
+    with pytest.raises(WeightsError, match="is missing") as error:
+        weights.require(spec)
+    assert "install" in error.value.fix
+    (shipped / "net.pt").write_bytes(PAYLOAD)
+    found = weights.require(spec)
+    assert found is not None
+    assert (found.path, found.verified) == (shipped / "net.pt", True)
+    assert weights.state(spec) == "verified"
+    assert weights.pull(spec) == found
+    assert [path.name for path in shipped.iterdir()] == ["net.pt"]  # no notes beside it
+
+
+def test_changed_weights_of_the_package_are_noticed(folder: Path, shipped: Path) -> None:
+    (shipped / "net.pt").write_bytes(PAYLOAD + b"!")
+    assert weights.state(spec_of(url="")) == "wrong-hash"
+    with pytest.raises(WeightsError, match="expected"):
+        weights.require(spec_of(url=""))
