@@ -9,6 +9,9 @@ image cells through matrices when a handful of tokens would do. Only the order c
   W_k adds the same to all scores of a row and drops out of the softmax.
 * Attention from L cells to T tokens: (W_q x) · k = x · (W_q' k), and W_o's part of each head acts
   on the tokens' values. The weights of a head sum to 1, so biases join the values.
+* After the first layer a prompt's image is the shared one plus what h T rows gave it, normalised.
+  A projection of it is therefore the projection of the shared image, scaled, plus that of the rows:
+  the second layer's projections of the image are made once per image too (`Factored`).
 * Predicted IoU follows from the tokens, before the upscaling: masks that the caller will drop are
   never made.
 * Both transposed convolutions have stride = kernel, so a cell's 16 pixels follow from that cell
@@ -62,6 +65,46 @@ def in_chunks(count: int, chunk: int, decode: Callable[[slice], Decoded]) -> Dec
 
 
 @dataclass(frozen=True)
+class SharedProjection:
+    """A projection W of the first layer's output, as far as prompts share it.
+
+    With that layer's norm, (u - mean) * scale * gain + shift, where u is the shared image x plus
+    rows, W's result is scale * (W gain x + W gain rows - mean W gain 1) + W shift + bias.
+
+    matrix: (heads, d, D) W gain. base: (heads, d, L) of x. total: (heads, d) W gain 1.
+    offset: (heads, d, L) W (shift + position) + bias, or (heads, d, 1) without position.
+    """
+
+    matrix: Tensor
+    base: Tensor
+    total: Tensor
+    offset: Tensor
+
+
+@dataclass(frozen=True)
+class SecondLayer:
+    """The second layer's attention to the image and from it."""
+
+    keys: SharedProjection
+    values: SharedProjection
+    queries: SharedProjection
+
+
+@dataclass(frozen=True)
+class Factored:
+    """What the first layer added to the shared image, and its norm.
+
+    weights: (n, heads * T, L) of every cell for the rows. rows: (n, heads * T, D).
+    mean, scale: (n, 1, L).
+    """
+
+    weights: Tensor
+    rows: Tensor
+    mean: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
 class ImageSide:
     """What does not depend on the prompt. L = h * w cells, D channels.
 
@@ -70,6 +113,8 @@ class ImageSide:
     position: (1, L, D).
     keys, values: (heads, L, d) for the first layer's attention from tokens; queries: for its
         attention to tokens.
+    second: the second layer's projections, None where prompts have dense embeddings of their own or
+        there is no second layer.
     stride8: (L, 4, D / 4) and stride4: (L, 4, 4, D / 8): what is added while upscaling.
     """
 
@@ -79,6 +124,7 @@ class ImageSide:
     keys: Tensor | None
     values: Tensor | None
     queries: Tensor | None
+    second: SecondLayer | None
     stride8: Tensor | None
     stride4: Tensor | None
 
@@ -164,7 +210,7 @@ class FastMaskDecoder:
         assert len(embedding) == 1, "one image at a time"
         height, width = embedding.shape[2:]
         position = _cells(image_pe.to(embedding.dtype))
-        keys = values = queries = None
+        keys = values = queries = second = None
         cells = _cells(embedding if dense is None else embedding + dense.to(embedding.dtype))
         if dense is not None:
             _, to_image, from_image = self._blocks[0]
@@ -172,6 +218,8 @@ class FastMaskDecoder:
             keys = to_image.by_head(to_image.module.k_proj, placed)[0].contiguous()
             values = to_image.by_head(to_image.module.v_proj, cells)[0].contiguous()
             queries = from_image.by_head(from_image.module.q_proj, placed)[0].contiguous()
+            if len(self._blocks) > 1:
+                second = self._second_layer(cells, position)
         return ImageSide(
             (height, width),
             cells,
@@ -179,8 +227,31 @@ class FastMaskDecoder:
             keys,
             values,
             queries,
+            second,
             None if features.stride8 is None else _pixels_by_cell(features.stride8, 1),
             None if features.stride4 is None else _pixels_by_cell(features.stride4, 2),
+        )
+
+    def _second_layer(self, cells: Tensor, position: Tensor) -> SecondLayer:
+        """The shared parts of the second layer; cells and position (1, L, D)."""
+        norm = self._blocks[0][0].norm4
+        gained = cells * norm.weight
+
+        def shared(by_head: Tensor, bias: Tensor, offset: Tensor) -> SharedProjection:
+            matrix = by_head * norm.weight
+            return SharedProjection(
+                matrix=matrix,
+                base=by_head @ gained[0].t(),
+                total=matrix.sum(dim=2),
+                offset=by_head @ (offset + norm.bias).t() + bias.unsqueeze(2),
+            )
+
+        _, to_image, from_image = self._blocks[1]
+        nowhere = torch.zeros_like(position[0, :1])
+        return SecondLayer(
+            keys=shared(to_image.k, torch.zeros_like(to_image.v_bias), position[0]),
+            values=shared(to_image.v, to_image.v_bias, nowhere),
+            queries=shared(from_image.q, from_image.q_bias, position[0]),
         )
 
     @torch.inference_mode()
@@ -234,20 +305,28 @@ class FastMaskDecoder:
     def _decode_chunk(
         self, side: ImageSide, sparse: Tensor, dense: Tensor | None, keep: Keep | None
     ) -> Decoded:
-        tokens, image = self._transform(side, sparse, dense)
-        iou = self.decoder.iou_prediction_head(tokens[:, 0])  # (n, M)
+        tokens, pe, image = self._transform(side, sparse, dense)
+        placed = image + side.position
+        iou_token = self._finish(tokens[:, :1], pe[:, :1], image, placed)
+        iou = self.decoder.iou_prediction_head(iou_token[:, 0])  # (n, M)
         wanted = torch.ones_like(iou, dtype=torch.bool) if keep is None else keep(iou)
         prompts, masks = wanted.nonzero(as_tuple=True)
-        return Decoded(
-            self._masks(side, tokens, image, wanted), iou[prompts, masks], prompts, masks
+        rows = wanted.any(dim=1)
+        if not rows.all():  # the others are done with
+            wanted, tokens, pe = wanted[rows], tokens[rows], pe[rows]
+            image, placed = image[rows], placed[rows]
+        logits = self._masks(
+            side, self._finish(tokens[:, 1:], pe[:, 1:], image, placed), image, wanted
         )
+        return Decoded(logits, iou[prompts, masks], prompts, masks)
 
     # --- transformer -----------------------------------------------------------------------------
 
     def _transform(
         self, side: ImageSide, sparse: Tensor, dense: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Output tokens (n, 1 + M, D) and image (n, L, D)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Output tokens and their positional encodings, (n, 1 + M, D), and image (n, L, D); all
+        that is left is the last attention, from the tokens to the image."""
         decoder = self.decoder
         output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         output = output.to(side.cells.dtype)
@@ -257,68 +336,80 @@ class FastMaskDecoder:
         tokens, image = pe, side.cells
         if dense is not None:
             image = image + _cells(dense.to(image.dtype))
-        for block, to_image, from_image in self._blocks:
-            shared = image is side.cells and side.keys is not None
-            placed = None if shared else image + side.position
+        factored: Factored | None = None
+        for index, (block, to_image, from_image) in enumerate(self._blocks):
             tokens = block.norm1(_self_attention(block, tokens, pe))
-            if placed is None:
-                attended = _to_shared_image(to_image, tokens + pe, side)
+            if index == 0 and side.keys is not None:
+                tokens = _after_image(block, tokens, _to_shared(to_image, tokens + pe, side))
+                weights = _weights_from_shared(from_image, tokens + pe, side)
+                image, factored = _add_rows_factored(
+                    from_image, weights, tokens, image, block.norm4
+                )
+                continue
+            if index == 1 and factored is not None and side.second is not None:
+                attended = _to_factored(to_image, tokens + pe, factored, side.second)
+                tokens = _after_image(block, tokens, attended)
+                scores = _factored_scores(
+                    from_image.scaled_keys(tokens + pe), factored, side.second.queries
+                )
+                weights = torch.softmax(scores, dim=2)
             else:
+                placed = image + side.position
                 attended = _to_image(to_image, tokens + pe, image, placed)
-            tokens = block.norm2(tokens + attended)
-            tokens = block.norm3(tokens + block.mlp(tokens))
-            weights = (
-                _weights_from_shared_image(from_image, tokens + pe, side)
-                if placed is None
-                else _weights_from_image(from_image, tokens + pe, placed)
-            )
-            image = _add_tokens(from_image, weights, tokens, image)
-            image = block.norm4(image)
+                tokens = _after_image(block, tokens, attended)
+                weights = _weights_from_image(from_image, tokens + pe, placed)
+            image = block.norm4(_add_rows(weights, _rows(from_image, tokens), image))
         count = len(output)
-        tokens, pe = tokens[:, :count], pe[:, :count]
-        attended = _to_image(self._final, tokens + pe, image, image + side.position)
-        return decoder.transformer.norm_final_attn(tokens + attended), image
+        return tokens[:, :count], pe[:, :count], image
+
+    def _finish(self, tokens: Tensor, pe: Tensor, image: Tensor, placed: Tensor) -> Tensor:
+        """The last attention of some output tokens, (n, T, D); each asks for itself alone."""
+        attended = _to_image(self._final, tokens + pe, image, placed)
+        out: Tensor = self.decoder.transformer.norm_final_attn(tokens + attended)
+        return out
 
     # --- masks -----------------------------------------------------------------------------------
 
     def _masks(self, side: ImageSide, tokens: Tensor, image: Tensor, wanted: Tensor) -> Tensor:
-        """Logits (K, 4h, 4w) of the wanted masks; `image` (n, L, D)."""
+        """Logits (K, 4h, 4w) of the masks that are `wanted`, (n, M); tokens (n, M, D), image
+        (n, L, D)."""
         mlps = self.decoder.output_hypernetworks_mlps
-        kernels = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], dim=1)
+        kernels = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(mlps)], dim=1)
         height, width = side.size_hw
-        logits = image.new_empty(int(wanted.sum()), 4 * height, 4 * width)
-        begin = 0
-        for i, row in enumerate(wanted.tolist()):
-            count = sum(row)
-            if count:
-                made = self._masks_of_prompt(side, kernels[i][wanted[i]], image[i])
-                logits[begin : begin + count] = made
-                begin += count
-        return logits
+        made = [image.new_empty(0, 4 * height, 4 * width)]
+        if image.device.type == "cpu":
+            for i in range(len(image)):
+                made += self._upscale(side, kernels[i : i + 1, wanted[i]], image[i : i + 1])
+        elif len(image):
+            made.append(self._upscale(side, kernels, image)[wanted])
+        return torch.cat(made)
 
-    def _masks_of_prompt(self, side: ImageSide, kernels: Tensor, image: Tensor) -> Tensor:
-        """Kernels (m, D / 8) and image (L, D) to logits (m, 4h, 4w)."""
+    def _upscale(self, side: ImageSide, kernels: Tensor, image: Tensor) -> Tensor:
+        """Kernels (n, m, D / 8) and image (n, L, D) to logits (n, m, 4h, 4w)."""
         height, width = side.size_hw
-        cells, count = len(image), len(kernels)
-        found = image.new_empty(count, cells * 16)
+        n, cells, count = len(image), image.shape[1], kernels.shape[1]
+        found = image.new_empty(n, count, cells * 16)
         step = _UPSCALE_CELLS if image.device.type == "cpu" else cells
         for begin in range(0, cells, step):
             part = slice(begin, begin + step)
-            x = torch.addmm(self._up1_bias, image[part], self._up1)
-            x = torch.unflatten(x, 1, (4, -1))
+            x = F.linear(image[:, part], self._up1, self._up1_bias)
+            x = torch.unflatten(x, 2, (4, -1))  # (n, cells, 4, D / 4)
             if side.stride8 is not None:
                 x = x + side.stride8[part]
             # LayerNorm2d normalises channels, which come last here
-            x = F.gelu(nn.LayerNorm.forward(self._norm, x)).flatten(0, 1)
-            x = torch.addmm(self._up2_bias, x, self._up2)
-            x = torch.unflatten(x, 1, (4, -1))
+            x = F.gelu(nn.LayerNorm.forward(self._norm, x))
+            x = F.linear(x, self._up2, self._up2_bias)
+            x = torch.unflatten(x, 3, (4, -1))  # (n, cells, 4, 4, D / 8)
             if side.stride4 is not None:
-                x = x + side.stride4[part].flatten(0, 1)
-            x = F.gelu(x).flatten(0, 1)  # (cells * 16, D / 8)
-            torch.mm(kernels, x.t(), out=found[:, 16 * begin : 16 * begin + len(x)])
-        # (m, y, x, sub-y, sub-x, sub-sub-y, sub-sub-x) to (m, 4h, 4w)
-        grid = torch.unflatten(found, 1, (height, width, 2, 2, 2, 2))
-        return grid.permute(0, 1, 3, 5, 2, 4, 6).reshape(count, 4 * height, 4 * width)
+                x = x + side.stride4[part]
+            x = F.gelu(x).flatten(1, 3)  # (n, cells * 16, D / 8)
+            pixels = slice(16 * begin, 16 * begin + x.shape[1])
+            found[:, :, pixels] = kernels @ x.transpose(1, 2)
+        # (n, m, y, x, sub-y, sub-x, sub-sub-y, sub-sub-x) to (n, m, 4h, 4w)
+        grid = torch.unflatten(found, 2, (height, width, 2, 2, 2, 2)).permute(
+            0, 1, 2, 4, 6, 3, 5, 7
+        )
+        return grid.reshape(n, count, 4 * height, 4 * width)
 
 
 _CHUNK = {"cpu": 1, "cuda": 64}
@@ -347,11 +438,11 @@ def _pixels_by_cell(x: Tensor, halvings: int) -> Tensor:
 
 
 def _as_matrix(convolution: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
-    """A 2 x 2, stride 2 transposed convolution as (in, 4 * out), and its bias (4 * out,)."""
+    """A 2 x 2, stride 2 transposed convolution as a linear layer: weight (4 * out, in), bias."""
     assert convolution.kernel_size == convolution.stride == (2, 2)
     assert convolution.bias is not None
-    matrix = convolution.weight.permute(0, 2, 3, 1).flatten(1).contiguous()
-    return matrix.detach(), convolution.bias.detach().repeat(4)
+    weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+    return weight.detach(), convolution.bias.detach().repeat(4)
 
 
 def _self_attention(block: TwoWayBlock, tokens: Tensor, pe: Tensor) -> Tensor:
@@ -365,7 +456,14 @@ def _self_attention(block: TwoWayBlock, tokens: Tensor, pe: Tensor) -> Tensor:
     return added[0]
 
 
-def _to_shared_image(attention: _Projections, q: Tensor, side: ImageSide) -> Tensor:
+def _after_image(block: TwoWayBlock, tokens: Tensor, attended: Tensor) -> Tensor:
+    """The tokens after their attention to the image and their MLP."""
+    tokens = block.norm2(tokens + attended)
+    out: Tensor = block.norm3(tokens + block.mlp(tokens))
+    return out
+
+
+def _to_shared(attention: _Projections, q: Tensor, side: ImageSide) -> Tensor:
     """Attention of (n, T, D) to the image that all prompts share, projected once."""
     assert side.keys is not None and side.values is not None
     scores = attention.scaled_queries(q) @ side.keys.transpose(1, 2)  # (n, heads, T, L)
@@ -382,7 +480,7 @@ def _to_image(attention: _Projections, q: Tensor, image: Tensor, placed: Tensor)
     return attention.merged(values)
 
 
-def _weights_from_shared_image(attention: _Projections, k: Tensor, side: ImageSide) -> Tensor:
+def _weights_from_shared(attention: _Projections, k: Tensor, side: ImageSide) -> Tensor:
     """Weights of T tokens for every cell of the shared image: (n, heads, T, L)."""
     assert side.queries is not None
     scores = attention.scaled_keys(k) @ side.queries.transpose(1, 2)
@@ -398,11 +496,54 @@ def _weights_from_image(attention: _Projections, k: Tensor, placed: Tensor) -> T
     return torch.softmax(torch.unflatten(scores, 1, (attention.heads, -1)), dim=2)
 
 
-def _add_tokens(attention: _Projections, weights: Tensor, v: Tensor, image: Tensor) -> Tensor:
-    """Image (1 | n, L, D) plus what its cells take from the tokens (n, T, D); (n, L, D)."""
-    values = attention.by_head(attention.module.v_proj, v) @ attention.out  # (n, heads, T, D)
-    values[:, 0] += attention.module.out_proj.bias  # the weights of a head sum to 1
-    n = len(values)
+def _rows(attention: _Projections, v: Tensor) -> Tensor:
+    """What T tokens (n, T, D) give to a cell that weighs them: (n, heads * T, D)."""
+    rows = attention.by_head(attention.module.v_proj, v) @ attention.out  # (n, heads, T, D)
+    rows[:, 0] += attention.module.out_proj.bias  # the weights of a head sum to 1
+    return rows.flatten(1, 2)
+
+
+def _add_rows(weights: Tensor, rows: Tensor, image: Tensor) -> Tensor:
+    """Image (1 | n, L, D) plus rows (n, heads * T, D) by weights (n, heads, T, L); (n, L, D)."""
     return torch.baddbmm(
-        image.expand(n, -1, -1), weights.flatten(1, 2).transpose(1, 2), values.flatten(1, 2)
+        image.expand(len(rows), -1, -1), weights.flatten(1, 2).transpose(1, 2), rows
     )
+
+
+def _add_rows_factored(
+    attention: _Projections, weights: Tensor, v: Tensor, image: Tensor, norm: nn.LayerNorm
+) -> tuple[Tensor, Factored]:
+    """The shared image plus what (n, T, D) tokens give it, normalised; and the factors of that."""
+    rows = _rows(attention, v)
+    image, mean, scale = torch.native_layer_norm(
+        _add_rows(weights, rows, image), norm.normalized_shape, norm.weight, norm.bias, norm.eps
+    )
+    mean, scale = mean.transpose(1, 2).to(rows.dtype), scale.transpose(1, 2).to(rows.dtype)
+    return image, Factored(weights.flatten(1, 2), rows, mean, scale)
+
+
+def _factored_scores(q: Tensor, image: Factored, shared: SharedProjection) -> Tensor:
+    """q (n, heads, T, d) times a projection of the image's cells: (n, heads, T, L)."""
+    scores = q @ shared.base
+    of_rows = q @ (shared.matrix @ image.rows.transpose(1, 2).unsqueeze(1))  # (n, heads, T, rows)
+    flat = scores.flatten(1, 2)  # (n, heads * T, L), the same memory
+    flat.baddbmm_(of_rows.flatten(1, 2), image.weights)
+    flat.sub_((q @ shared.total.unsqueeze(2)).flatten(1, 2) * image.mean)
+    flat.mul_(image.scale)
+    return scores.add_(q @ shared.offset)
+
+
+def _to_factored(
+    attention: _Projections, q: Tensor, image: Factored, second: SecondLayer
+) -> Tensor:
+    """Attention of (n, T, D) to the first layer's output; (n, T, D)."""
+    scores = _factored_scores(attention.scaled_queries(q), image, second.keys)
+    scaled = torch.softmax(scores, dim=-1) * image.scale.unsqueeze(1)  # (n, heads, T, L)
+    shared = second.values
+    means = scaled @ shared.base.transpose(1, 2)  # (n, heads, T, d)
+    flat = scaled.flatten(1, 2)
+    of_rows = torch.unflatten(flat @ image.weights.transpose(1, 2), 1, scores.shape[1:3])
+    means += of_rows @ (image.rows.unsqueeze(1) @ shared.matrix.transpose(1, 2))
+    of_mean = torch.unflatten(flat @ image.mean.transpose(1, 2), 1, scores.shape[1:3])
+    means -= of_mean * shared.total.unsqueeze(1)
+    return attention.merged(means + shared.offset.transpose(1, 2))

@@ -90,8 +90,8 @@ def test_only_wanted_masks_are_made() -> None:
     fast = FastMaskDecoder(plain, 4)
     side = fast.image_side(features, position, dense)
     made = []
-    original = fast._masks_of_prompt
-    fast._masks_of_prompt = lambda *a: made.append(1) or original(*a)  # type: ignore[method-assign,func-returns-value]
+    original = fast._upscale
+    fast._upscale = lambda *a: made.append(1) or original(*a)  # type: ignore[method-assign,func-returns-value]
     found = fast(side, sparse, keep=lambda iou: iou > threshold)
     rows, columns = (iou > threshold).nonzero(as_tuple=True)
     assert found.prompts.tolist() == rows.tolist()
