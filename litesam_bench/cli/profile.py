@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from litesam_bench.cli.options import as_json
+from litesam_bench.cli.options import as_json, results_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from litesam_bench.records.schema import Record
+    from litesam_bench.timing.complexity import Complexity
     from litesam_bench.timing.profile import Profile
 
 _LITE = (
@@ -32,11 +36,18 @@ _NOTES = {
     epilog="""\b
 Examples:
   litesam-bench profile
+  litesam-bench profile --backbones
   litesam-bench profile --model sam:all,lite-sam:all --json"""
 )
 @click.option("--model", "models", default="all", show_default=True, help="Systems.")
+@click.option(
+    "--backbones",
+    is_flag=True,
+    help="Count the backbones of the Lite-SAM poster's Table 1 at 640 instead, and keep records.",
+)
+@results_option
 @as_json
-def profile(models: str, json_output: bool) -> None:
+def profile(models: str, backbones: bool, results: Path | None, json_output: bool) -> None:
     """Count parameters and MACs of encoder, decoder and whole: no weights, no computing.
 
     One image and one point prompt. A MAC is one multiplication and one addition of a convolution or
@@ -47,6 +58,9 @@ def profile(models: str, json_output: bool) -> None:
     from litesam_bench.errors import CapabilityError, UsageError
     from litesam_bench.timing.profile import profile as count_parts
 
+    if backbones:
+        _backbones(results, json_output=json_output)
+        return
     found = {}
     for system in registry.resolve(models):
         try:
@@ -69,6 +83,62 @@ def profile(models: str, json_output: bool) -> None:
     for name, entry in found.items():
         if entry["footnote"]:
             click.echo(f"{name}: {entry['footnote']}")
+
+
+def _backbones(results: Path | None, *, json_output: bool) -> None:
+    """Count, record and print Table 1's backbones."""
+    from litesam_bench import paths
+    from litesam_bench.cli.output import print_json, print_table
+    from litesam_bench.records.store import write_record
+    from litesam_bench.tables import published
+    from litesam_bench.timing.profile import profile_backbones
+
+    counted = profile_backbones()
+    printed = published.by_ref(published.all_tables())["lite-sam/litevit-blocks"]
+    root = paths.results_root(results)
+    lines, document = [], {}
+    for name, complexity in counted.items():
+        write_record(root, _record(name, complexity))
+        row = printed.row(name)
+        assert row is not None, name
+        ours = (f"{complexity.params / 1e6:.2f}", f"{complexity.macs / 1e9:.1f}")
+        paper = (row.cells["params_m"].text, row.cells["macs_g"].text)
+        lines.append((name, *ours, *paper))
+        document[name] = {
+            "params_m": complexity.params / 1e6,
+            "macs_g": complexity.macs / 1e9,
+            "published": {"params_m": paper[0], "macs_g": paper[1]},
+        }
+    click.echo(f"records in {root / 'records'}", err=True)
+    if json_output:
+        print_json({"input": [640, 640], "backbones": document})
+    else:
+        print_table(("backbone", "M", "GMACs", "published M", "published GMACs"), lines)
+
+
+def _record(name: str, complexity: Complexity) -> Record:
+    from litesam_bench.records.provenance import environment
+    from litesam_bench.records.schema import Coverage, Metric, Record
+    from litesam_bench.tables.published import systems
+
+    protocol = "complexity/backbone@1"
+
+    def metric(value: float, unit: str) -> Metric:
+        return Metric(value=value, unit=unit, higher_is_better=False, n=1, protocol=protocol)
+
+    return Record(
+        kind="complexity",
+        status="complete",
+        system={"name": name, "display": systems()[name].display, "published": name},
+        protocol={"id": protocol, "counts": "convolutions and matrix products; see timing"},
+        data={"name": "input-640x640", "digest": "none", "n_images": 1},
+        coverage=Coverage(expected=1, done=1, failed=0),
+        metrics={
+            "params_m": metric(complexity.params / 1e6, "M"),
+            "macs_g": metric(complexity.macs / 1e9, "G"),
+        },
+        environment=environment("meta", "none: shapes only", "fp32"),
+    )
 
 
 def _entry(spec: Any, counted: Profile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from litesam_bench.errors import StorageError
 from litesam_bench.records.files import write_atomic
 from litesam_bench.records.schema import Record
-from litesam_bench.tables import backbones, edges, efficientvit, glance, zeroshot
+from litesam_bench.tables import backbones, edges, efficientvit, glance, litevit_blocks, zeroshot
 from litesam_bench.tables.published import PublishedTable
 from litesam_bench.tables.render import (
     GENERATED,
@@ -31,6 +31,7 @@ BUILDERS: tuple[Builder, ...] = (
     glance.build,
     zeroshot.build,
     backbones.build,
+    litevit_blocks.build,
     efficientvit.build,
     edges.build,
 )

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from litesam_bench.errors import CapabilityError
+from litesam_bench.lite_sam.configs import BACKBONES
+from litesam_bench.lite_sam.litevit import LiteViT
 from litesam_bench.registry import System
 from litesam_bench.sam.model import Sam
 from litesam_bench.timing.complexity import Complexity, count
@@ -61,6 +63,13 @@ def profile(system: System) -> Profile:
         if isinstance(proposals, nn.Module):
             parts["proposals"] = count(proposals, features.embedding)
     return Profile((size, size), parts)
+
+
+def profile_backbones(size: int = 640) -> dict[str, Complexity]:
+    """Every backbone of the poster's Table 1 on a square input, by name in the table's order."""
+    with torch.device("meta"):
+        image = torch.zeros(1, 3, size, size)
+        return {name: count(LiteViT(config), image) for name, config in BACKBONES.items()}
 
 
 def _decoding_part(model: Sam) -> nn.Module:
