@@ -21,6 +21,7 @@ Examples:
   litesam-bench train pack --data ../data/train-pack --out runs/pack --resume
   litesam-bench train pack --data ../data/train-pack --out runs/pack --evaluate 40
   litesam-bench train pack --set data.crop=320 --set optim.lr=5e-4
+  litesam-bench train pack --data ../data/train-pack --teacher sam-vit-b
   torchrun --nproc-per-node 8 -m litesam_bench train paper --data /data/sa1b --device cuda"""
 )
 @click.argument("recipe_name", metavar="[RECIPE]", required=False)
@@ -46,6 +47,9 @@ Examples:
     help="Of the forward pass; the weights and the optimiser stay fp32.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Train this many steps, by steps.")
+@click.option(
+    "--teacher", metavar="SYSTEM", help="Learn this system's masks instead of the data's."
+)
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first N pairs.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field.")
 @click.option(
@@ -65,6 +69,7 @@ def train(
     device: str,
     precision: str,
     steps: int | None,
+    teacher: str | None,
     limit: int | None,
     settings: tuple[str, ...],
     evaluating: int | None,
@@ -87,6 +92,8 @@ def train(
     recipe = get_recipe(recipe_name)
     for setting in settings:
         recipe = override(recipe, setting)
+    if teacher is not None:
+        recipe = replace(recipe, teacher=teacher)
     if steps is not None:
         few = max(steps // 10, 1)
         optim = replace(

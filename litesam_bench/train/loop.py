@@ -42,6 +42,7 @@ from litesam_bench.train.data import (
     held_out,
     loader,
 )
+from litesam_bench.train.distill import load_teacher
 from litesam_bench.train.recipes import OptimConfig, Recipe, to_json
 from litesam_bench.train.shards import ShardSet, open_shards
 from litesam_bench.train.step import TrainStep
@@ -261,6 +262,7 @@ def train(
         small, run.rank, run.world, step * optim.accumulate, steps * optim.accumulate
     )
     batches: Iterator[Batch] = iter(loader(stream, sampler, recipe.workers))
+    teacher = load_teacher(recipe.teacher, str(run.device)) if recipe.teacher else None
     stop = StopRequest()
     meter = Meter()
     mark = saved = time.monotonic()
@@ -281,6 +283,8 @@ def train(
             waiting = time.monotonic()
             batch = {k: v.to(run.device, non_blocking=True) for k, v in next(batches).items()}
             meter.waited += time.monotonic() - waiting
+            if teacher is not None:
+                batch = teacher.relabel(batch)
             final = part == optim.accumulate - 1
             quiet = contextlib.nullcontext() if final else _no_sync(module)
             with quiet:

@@ -54,6 +54,7 @@ class Recipe:
     """One training run.
 
     folder: where the data lie below the data root, unless said otherwise.
+    teacher: a registered system whose masks replace those of the data (`distill.py`); "" is none.
     backbone: a name of `lite_sam.configs.BACKBONES`.
     ppn_stem, ppn_grouped: AutoPPN's variants (poster, Table 2).
     share: part of the pairs that is used, a random one that depends on the seed alone.
@@ -65,6 +66,7 @@ class Recipe:
 
     name: str
     folder: str = "train-pack"
+    teacher: str = ""
     backbone: str = "litevit"
     ppn_stem: str = "mspm"
     ppn_grouped: bool = True
