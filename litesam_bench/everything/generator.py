@@ -36,6 +36,7 @@ from litesam_bench.everything.proposals import (
     View,
 )
 from litesam_bench.everything.regions import without_small_regions
+from litesam_bench.everything.restore import threshold_masks
 from litesam_bench.metrics import rle
 from litesam_bench.types import (
     Embedding,
@@ -50,6 +51,8 @@ from litesam_bench.types import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from litesam_bench.sam.geometry import Restore, Taps
 
 # Mask pixels restored at once. On a CPU a few masks that stay in the cache are fastest; a GPU wants
 # large launches, and 64 M float32 pixels are 256 MiB.
@@ -148,6 +151,7 @@ class _Run:
         self.batch = config.points_per_batch
         self.funnel = Funnel()
         self.found: _Found = []
+        self._known_taps: tuple[tuple[Restore, SizeHW], tuple[Taps, Taps]] | None = None
 
     def crop(self, image: ImageU8, crop: Crop, image_id: int | None) -> None:
         """Add the masks of one crop."""
@@ -296,19 +300,38 @@ class _Run:
         """Of a few candidates, those that pass: row in `masks`, stability, mask (k, h, w)."""
         import torch
 
+        from litesam_bench.sam.geometry import Restore
+
         config = self.config
-        full = masks.to_image(masks.logits[part].float()) - masks.threshold
-        stable = stability(full, config.stability_offset)
-        rows = torch.arange(len(masks), device=full.device)[part]
+        to_image = masks.to_image
+        full = None
+        on_cpu = masks.logits.device.type == "cpu"
+        if isinstance(to_image, Restore) and on_cpu and confident is None:
+            low = masks.logits[part].float().numpy()
+            binary, stable = threshold_masks(
+                low, *self._taps(to_image, low.shape[1:]), masks.threshold, config.stability_offset
+            )
+        else:
+            full = to_image(masks.logits[part].float()) - masks.threshold
+            stable = stability(full, config.stability_offset).double().cpu().numpy()
+            binary = (full > 0).cpu().numpy()
+        rows = np.arange(len(masks))[part]
         if config.stability_thresh > 0:
             keep = stable >= config.stability_thresh
             self.funnel.drop("stability", int((~keep).sum()))
-            full, stable, rows = full[keep], stable[keep], rows[keep]
+            rows, stable, binary = rows[keep], stable[keep], binary[keep]
+            full = None if full is None else full[torch.as_tensor(keep, device=full.device)]
         sure_logit = self.sampler.confident_logit
-        if confident is not None and sure_logit is not None and len(full):
+        if confident is not None and sure_logit is not None and full is not None and len(full):
             sure = (full > sure_logit).any(dim=0)
             np.logical_or(confident, sure.cpu().numpy(), out=confident)
-        return rows, stable.tolist(), (full > 0).cpu().numpy()
+        return torch.as_tensor(rows), stable.tolist(), binary
+
+    def _taps(self, to_image: Restore, low_hw: SizeHW) -> tuple[Taps, Taps]:
+        """The restoring maps of a frame, made once per crop."""
+        if self._known_taps is None or self._known_taps[0] != (to_image, low_hw):
+            self._known_taps = ((to_image, low_hw), to_image.taps(low_hw))
+        return self._known_taps[1]
 
 
 def embed(segmenter: Segmenter, image: ImageU8, clock: Clock) -> Embedding:

@@ -92,6 +92,61 @@ def preprocess(image: ImageU8, frame: Frame, rule: InputSpec) -> Tensor:
     return F.pad(tensor, (0, right, 0, bottom)).unsqueeze(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """A linear resize of one axis: pixel i is weights[i] @ line[start[i] : start[i] + taps].
+
+    start: (N,) int64. weights: (N, taps) float32, not negative, each row adding up to 1.
+    """
+
+    start: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def reach(self, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The first and the last pixel that use each of `size` inputs (or lie beyond it)."""
+        inputs = np.arange(size)
+        first = np.searchsorted(self.start + self.weights.shape[1] - 1, inputs, side="left")
+        last = np.searchsorted(self.start, inputs, side="right") - 1
+        return np.minimum(first, len(self) - 1), np.maximum(last, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """`restore_masks` for one frame, as `MaskBatch.to_image` takes it."""
+
+    frame: Frame
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """(K, h, w) at the decoder's resolution to (K, H, W) at original size."""
+        return restore_masks(logits, self.frame)
+
+    def taps(self, low_hw: SizeHW) -> tuple[Taps, Taps]:
+        """The same as two linear maps, of rows and of columns."""
+        frame = self.frame
+        rows, columns = (
+            _taps(low, frame.network_hw[axis], frame.resized_hw[axis], frame.original_hw[axis])
+            for axis, low in enumerate(low_hw)
+        )
+        return rows, columns
+
+
+def _taps(low: int, network: int, resized: int, original: int) -> Taps:
+    """One axis: `low` to `network`, of which the first `resized` go to `original`."""
+    # two bilinear resizes of the unit vectors, in float64: column j is what input j contributes
+    unit = torch.eye(low, dtype=torch.float64).unsqueeze(0)  # (1, low, low)
+    wide = F.interpolate(unit, network, mode="linear", align_corners=False)[..., :resized]
+    matrix = F.interpolate(wide, original, mode="linear", align_corners=False)[0].t().numpy()
+    used = matrix != 0
+    start = used.argmax(axis=1)
+    taps = int((low - used[:, ::-1].argmax(axis=1) - start).max())
+    start = np.minimum(start, low - taps)
+    weights = np.take_along_axis(matrix, start[:, None] + np.arange(taps), axis=1)
+    return Taps(start.astype(np.int64), weights.astype(np.float32))
+
+
 def restore_masks(logits: Tensor, frame: Frame) -> Tensor:
     """Decoder logits (K, h, w) at original size, (K, H, W) float32.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from litesam_bench.adapters import select_above
 from litesam_bench.errors import ModelOutputError
 from litesam_bench.sam.fast_decoder import Decoded, FastMaskDecoder, ImageSide, Keep
-from litesam_bench.sam.geometry import Frame, preprocess, restore_masks
+from litesam_bench.sam.geometry import Frame, Restore, preprocess
 from litesam_bench.sam.mask_decoder import Features
 from litesam_bench.sam.model import Sam
 from litesam_bench.spec import InputSpec
@@ -114,7 +113,7 @@ class SamSegmenter:
             logits=logits.float(),
             iou=iou.float(),
             tokens=tuple(range(iou.shape[1])),
-            to_image=partial(restore_masks, frame=frame),
+            to_image=Restore(frame),
         )
 
     @torch.inference_mode()
@@ -147,7 +146,7 @@ class SamSegmenter:
             prompts=decoded.prompts,
             tokens=decoded.tokens,
             considered=considered,
-            to_image=partial(restore_masks, frame=embedding.frame),
+            to_image=Restore(embedding.frame),
         )
 
     def _decode_fast(
