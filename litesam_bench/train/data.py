@@ -8,6 +8,7 @@ Resuming is therefore starting at another position, and W processes see what one
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,7 +121,12 @@ def collate(examples: Sequence[Example]) -> Batch:
     }
 
 
-def _one_thread(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
+    """One thread a worker; deaf to Ctrl-C and to torchrun's SIGTERM, which reach the whole process
+    group: a worker that died of them would take the training process with it, without a checkpoint.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -132,7 +138,7 @@ def loader(stream: Stream, sampler: PositionSampler, workers: int) -> DataLoader
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         prefetch_factor=4 if workers else None,
         persistent_workers=False,
     )

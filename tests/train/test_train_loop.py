@@ -143,6 +143,31 @@ def test_ctrl_c_leaves_a_checkpoint(pairs: Path, tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_signal_to_the_whole_group_leaves_a_checkpoint(
+    pairs: Path, tmp_path: Path, repository: Path
+) -> None:
+    """As a terminal's Ctrl-C and torchrun send it: the loader's workers get it as well."""
+    out = tmp_path / "run"
+    more = ("--set", "workers=1", "--set", "optim.steps=10000")
+    more = (*more, "--set", "optim.checkpoint_minutes=60.0")
+    process = subprocess.Popen(
+        [sys.executable, *command(pairs, out, *more)],
+        cwd=repository,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:  # until the third step is reported
+        if line.startswith("step 3 "):
+            break
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    state = load_checkpoint(out)
+    assert state is not None and state["step"] >= 3
+
+
 def test_the_clock_ends_a_run(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(tiny("optim.minutes=0.02"), [pairs], out)
