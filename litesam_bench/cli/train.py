@@ -22,6 +22,7 @@ Examples:
   litesam-bench train pack --data ../data/train-pack --out runs/pack --evaluate 40
   litesam-bench train pack --set data.crop=320 --set optim.lr=5e-4
   litesam-bench train pack --data ../data/train-pack --teacher sam-vit-b
+  litesam-bench train ppn-sam-b --freeze encoder --model sam-vit-b --data /data/sa-1b
   torchrun --nproc-per-node 8 -m litesam_bench train paper --data /data/sa1b --device cuda"""
 )
 @click.argument("recipe_name", metavar="[RECIPE]", required=False)
@@ -69,6 +70,8 @@ def train(
     device: str,
     precision: str,
     steps: int | None,
+    freeze: str | None,
+    model: str | None,
     teacher: str | None,
     limit: int | None,
     settings: tuple[str, ...],
@@ -92,6 +95,10 @@ def train(
     recipe = get_recipe(recipe_name)
     for setting in settings:
         recipe = override(recipe, setting)
+    if (freeze is None) != (model is None):
+        raise click.UsageError("--freeze encoder and --model belong together")
+    if model is not None:
+        recipe = replace(recipe, encoder=model)
     if teacher is not None:
         recipe = replace(recipe, teacher=teacher)
     if steps is not None:
@@ -140,9 +147,10 @@ def _device(name: str) -> str:
 
 def _line(entry: dict[str, Any]) -> str:
     """One log entry for a person."""
-    left = f"  {entry['minutes_left']:.0f} min left" if "minutes_left" in entry else ""
+    shown = {"box IoU": "box_iou", "point IoU": "point_iou", "AutoPPN": "ppn_point"}
+    parts = [f"{text} {entry[key]:.3f}" for text, key in shown.items() if key in entry]
     return (
-        f"step {entry['step']}  loss {entry['loss']:.3f}"
-        f"  box IoU {entry['box_iou']:.3f}  point IoU {entry['point_iou']:.3f}"
-        f"  {entry['images_per_s']:.1f} images/s  waiting {entry['wait']:.0%}{left}"
+        f"step {entry['step']}  loss {entry['loss']:.3f}  {'  '.join(parts)}"
+        f"  {entry['images_per_s']:.1f} images/s  waiting {entry['wait']:.0%}"
+        f"  {entry['minutes_left']:.0f} min left"
     )

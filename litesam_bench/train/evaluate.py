@@ -126,6 +126,11 @@ def evaluate_run(
     if state is None:
         raise UsageError(f"{out} holds no run", fix="train first, or give another --out")
     recipe = from_json(state["recipe"])
+    if recipe.encoder:
+        raise UsageError(
+            f"{out} trained AutoPPN alone, which this evaluation does not know",
+            fix="measure it with litesam-bench segevery and a baseline file that joins the two",
+        )
     shards = open_shards(folders)
     indices = split(shards, read_sources(folders), recipe).held_out
     if not len(indices):
@@ -133,7 +138,7 @@ def evaluate_run(
             f"recipe {recipe.name} holds nothing out of {', '.join(map(str, folders))}",
             fix="evaluate with litesam-bench zeroshot instead",
         )
-    model = build_model(recipe)
+    model = build_model(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.load_state_dict(state["ema"])
     spaced = np.linspace(0, len(indices) - 1, min(limit, len(indices))).round().astype(np.int64)
     return evaluate(model.to(device), shards, indices[spaced], recipe.data.frame, precision)

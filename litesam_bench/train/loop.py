@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from litesam_bench.errors import ModelOutputError, UsageError
+from litesam_bench.lite_sam.autoppn import AutoPpnConfig
 from litesam_bench.lite_sam.configs import BACKBONES
 from litesam_bench.lite_sam.model import LiteSam, LiteSamConfig, build
 from litesam_bench.train.checkpoint import (
@@ -43,6 +44,7 @@ from litesam_bench.train.data import (
     loader,
 )
 from litesam_bench.train.distill import load_teacher
+from litesam_bench.train.frozen import frozen_step
 from litesam_bench.train.recipes import OptimConfig, Recipe, to_json
 from litesam_bench.train.shards import ShardSet, open_shards
 from litesam_bench.train.step import TrainStep
@@ -91,9 +93,34 @@ def split(shards: ShardSet, sources: dict[str, str], recipe: Recipe) -> Split:
 
 def build_model(recipe: Recipe) -> LiteSam:
     """Lite-SAM as the recipe wants it, with random weights that depend on its seed alone."""
-    config = LiteSamConfig(vit=BACKBONES[recipe.backbone])
-    ppn = replace(config.ppn, stem=recipe.ppn_stem, grouped=recipe.ppn_grouped)  # type: ignore[arg-type]
-    return build(replace(config, ppn=ppn), recipe.seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    config = LiteSamConfig(vit=BACKBONES[recipe.backbone], ppn=_ppn_config(recipe))
+    return build(config, recipe.seed)
+
+
+def _ppn_config(recipe: Recipe) -> AutoPpnConfig:
+    return AutoPpnConfig(stem=recipe.ppn_stem, grouped=recipe.ppn_grouped)  # type: ignore[arg-type]
+
+
+def build_step(recipe: Recipe, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """What is trained, and the module that computes its loss.
+
+    These are Lite-SAM and `TrainStep`, or AutoPPN and `FrozenEncoderStep`.
+    """
+    trained: nn.Module
+    step: nn.Module
+    if recipe.encoder:
+        data = recipe.data
+        step = frozen_step(
+            recipe.encoder, data.frame, data.crop, _ppn_config(recipe), recipe.loss, recipe.seed
+        )
+        trained = step.ppn
+    else:
+        trained = build_model(recipe)
+        step = TrainStep(trained, recipe.loss, recipe.data.frame, recipe.data.frame_stride)
+    # torch's types do not know the argument
+    step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    step.to(device).train()
+    return trained, step
 
 
 def learning_rate(config: OptimConfig, step: int, progress: float) -> float:
@@ -228,7 +255,7 @@ def train(
         optim = replace(optim, steps=math.ceil(optim.epochs * len(indices) / optim.batch))
     stream = Stream(shards, indices, weights, recipe.data, recipe.seed)
 
-    model = build_model(recipe).to(run.device).train()
+    model, module = build_step(recipe, run.device)
     average = copy.deepcopy(model).eval()
     optimiser = make_optimiser(model, optim)
     step, seconds = 0, 0.0
@@ -238,7 +265,6 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         step, seconds = int(state["step"]), float(state["seconds"])
         truncate_log(out / "log.jsonl", step) if run.rank == 0 else None
-    module: nn.Module = TrainStep(model, recipe.loss, recipe.data.frame, recipe.data.frame_stride)
     if run.world > 1:
         module = DistributedDataParallel(module, find_unused_parameters=True)
 

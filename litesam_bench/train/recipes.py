@@ -55,6 +55,7 @@ class Recipe:
 
     folder: where the data lie below the data root, unless said otherwise.
     teacher: a registered system whose masks replace those of the data (`distill.py`); "" is none.
+    encoder: a registered system on whose frozen encoder AutoPPN alone is trained; "" trains all.
     backbone: a name of `lite_sam.configs.BACKBONES`.
     ppn_stem, ppn_grouped: AutoPPN's variants (poster, Table 2).
     share: part of the pairs that is used, a random one that depends on the seed alone.
@@ -67,6 +68,7 @@ class Recipe:
     name: str
     folder: str = "train-pack"
     teacher: str = ""
+    encoder: str = ""
     backbone: str = "litevit"
     ppn_stem: str = "mspm"
     ppn_grouped: bool = True
@@ -192,6 +194,24 @@ def paper_gpu() -> Recipe:
         source_weights={},
         hold_out={},
         workers=12,
+    )
+
+
+@register
+def ppn_sam_b() -> Recipe:
+    """ "SAM-B + AutoPPN" of the poster's Table 3: AutoPPN alone on SAM's frozen encoder.
+
+    The data and schedule of `paper`. The same for any SAM descendant:
+
+    litesam-bench train ppn-sam-b --freeze encoder --model sam-vit-l --data sa-1b --device cuda
+    """
+    base = paper()
+    return replace(
+        base,
+        name="ppn-sam-b",
+        encoder="sam-vit-b",
+        data=replace(base.data, frame=1024, crop=1024, prompts=2),
+        optim=replace(base.optim, lr=1e-3),
     )
 
 

@@ -47,11 +47,14 @@ def draw_losses(entries: Sequence[dict[str, Any]], path: Path) -> Path:
     for axes, (title, names) in zip(figure.subplots(1, 3), panels, strict=True):
         for name in names:
             kept = [e for e in entries if name in e]
+            if not kept:
+                continue
             values = smooth([e[name] for e in kept])
             axes.plot([e["step"] for e in kept], values, label=name.replace("_", " "))
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     figure.savefig(path, dpi=100)
     return path
 

@@ -20,10 +20,15 @@ MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
 
-def normalise(image: Tensor, valid_hw: Tensor) -> Tensor:
+def normalise(
+    image: Tensor,
+    valid_hw: Tensor,
+    mean_rgb: tuple[float, float, float] = MEAN,
+    std_rgb: tuple[float, float, float] = STD,
+) -> Tensor:
     """(B, 3, S, S) uint8 to float32, normalised; padding is 0 afterwards, as at test time."""
-    mean = torch.tensor(MEAN, device=image.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=image.device).view(3, 1, 1)
+    mean = torch.tensor(mean_rgb, device=image.device).view(3, 1, 1)
+    std = torch.tensor(std_rgb, device=image.device).view(3, 1, 1)
     cells = torch.arange(image.shape[-1], device=image.device)
     rows = cells < valid_hw[:, 0, None]
     columns = cells < valid_hw[:, 1, None]
