@@ -192,7 +192,7 @@ def journal_images(
 
 def remaining(run: RunFolder, image_ids: Sequence[int], world: World) -> list[int]:
     """This rank's part of the images that the run does not have yet."""
-    done = {image_id for image_id, entry in run.entries().items() if not entry.error}
+    done = {image_id for image_id, place in run.index().items() if not place.failed}
     return world.shard(world.agree([i for i in image_ids if i not in done]))
 
 
@@ -292,7 +292,7 @@ def make_record(
     failures = {str(i): entries[i].error for i in wanted if i in entries and entries[i].error}
     begin = time.perf_counter()
     metrics = scoring.score(dataset, done, entries, protocol, boxes) if done else {}
-    timing = phase_totals(entries[i] for i in done)
+    timing = _phase_totals(entries[i] for i in done)
     timing["score"] = round(time.perf_counter() - begin, 6)
     complete = len(done) == len(wanted)
     return Record(
@@ -407,7 +407,7 @@ def notes_on(
     return notes
 
 
-def phase_totals(entries: Iterable[Entry]) -> dict[str, float]:
+def _phase_totals(entries: Iterable[Entry]) -> dict[str, float]:
     """Seconds per phase, summed over entries."""
     totals: dict[str, float] = {}
     for entry in entries:

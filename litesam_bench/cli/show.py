@@ -37,7 +37,7 @@ def progress_bar(
     from rich.console import Console
 
     wanted = set(task.image_ids)
-    done = sum(not entry.error for i, entry in run.entries().items() if i in wanted)
+    done = sum(not place.failed for i, place in run.index().items() if i in wanted)
     if task.system.spec.training == "untrained":
         click.echo(f"{name}: untrained: random weights, its numbers are not a result", err=True)
     if not here.is_main:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from litesam_bench.pipeline import (
     journal_images,
     load_system,
     notes_on,
-    phase_totals,
     remaining,
     system_entry,
     weights_identity,
@@ -194,20 +193,23 @@ def _journaled(proposal: Proposal) -> Prediction:
 def make_record(task: SegEveryTask, run: RunFolder, device_name: str) -> Record:
     """Score a run's journal into a record."""
     wanted = task.image_ids
-    entries = run.entries()
-    done = [i for i in wanted if i in entries and not entries[i].error]
-    failures = {str(i): entries[i].error for i in wanted if i in entries and entries[i].error}
+    index = run.index()
+    places = [index[i] for i in wanted if i in index]
+    failures = {
+        str(entry.image_id): entry.error for entry in run.read(p for p in places if p.failed)
+    }
+    done = [place for place in places if not place.failed]
     begin = time.perf_counter()
     metrics: dict[str, Metric] = {}
+    seen = _Totals()
     if done:
-        pairs = scored_pairs(task.dataset, (entries[i] for i in done), task.protocol)
+        pairs = scored_pairs(task.dataset, seen.watch(run.read(done)), task.protocol)
         protocol = task.protocol
         found = proposal_recall(
             pairs, limits=protocol.limits, iou_type=protocol.iou_type, rank_key=protocol.rank_key
         )
-        masks = sum(len(entries[i].predictions) for i in done)
-        metrics = _metrics(found, masks / len(done), task.protocol_id)
-    timing = phase_totals(entries[i] for i in done)
+        metrics = _metrics(found, seen.masks / len(done), task.protocol_id)
+    timing = {phase: round(seconds, 6) for phase, seconds in seen.phases_s.items()}
     timing["score"] = round(time.perf_counter() - begin, 6)
     complete = len(done) == len(wanted)
     return replace(
@@ -221,6 +223,22 @@ def make_record(task: SegEveryTask, run: RunFolder, device_name: str) -> Record:
         timing_s=timing,
         fingerprint=run.fingerprint,
     )
+
+
+@dataclass
+class _Totals:
+    """What is added up while entries stream by: a run's masks do not fit into memory."""
+
+    masks: int = 0
+    phases_s: dict[str, float] = field(default_factory=dict)
+
+    def watch(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        """The same entries, counted."""
+        for entry in entries:
+            self.masks += len(entry.predictions)
+            for phase, seconds in (entry.phases_s or {}).items():
+                self.phases_s[phase] = self.phases_s.get(phase, 0.0) + seconds
+            yield entry
 
 
 def not_available(task: SegEveryTask, device_name: str, error: CapabilityError) -> Record:

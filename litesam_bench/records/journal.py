@@ -9,8 +9,9 @@ failed image can be repeated.
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,11 +83,8 @@ def to_line(entry: Entry) -> str:
 
 def from_line(line: str) -> Entry | None:
     """Parse one line; None when it is torn or damaged."""
-    head, mark, tail = line.partition(',"entry":')
-    if not mark or not tail.endswith("}\n") or not head.startswith('{"crc":'):
-        return None
-    text = tail[:-2]
-    if head[len('{"crc":') :] != str(zlib.crc32(text.encode())):
+    text = _intact(line)
+    if text is None:
         return None
     body = json.loads(text)
     return Entry(
@@ -103,6 +101,27 @@ def from_line(line: str) -> Entry | None:
         phases_s=body.get("phases_s"),
         error=body.get("error", ""),
     )
+
+
+def _intact(line: str) -> str | None:
+    """The text of a line's entry, or None when its checksum does not fit."""
+    head, mark, tail = line.partition(',"entry":')
+    if not mark or not tail.endswith("}\n") or not head.startswith('{"crc":'):
+        return None
+    text = tail[:-2]
+    return text if head[len('{"crc":') :] == str(zlib.crc32(text.encode())) else None
+
+
+_BEGINNING = re.compile(r'\{"image_id":(-?[0-9]+),"size":\[[0-9]+,[0-9]+\](,"error":)?')
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image's entry is: byte `offset` of a journal. `failed` when it has an error."""
+
+    journal: Path
+    offset: int
+    failed: bool
 
 
 def fingerprint(identity: dict[str, Any]) -> str:
@@ -165,16 +184,36 @@ class RunFolder:
             with journal.open(encoding="utf-8", errors="replace", newline="\n") as handle:
                 yield from handle
 
-    def entries(self) -> dict[int, Entry]:
-        """All readable entries by image id, ascending; a success beats any failure."""
-        found: dict[int, Entry] = {}
-        for line in self._lines():
-            entry = from_line(line)
-            if entry is not None and (
-                entry.image_id not in found or not entry.error or found[entry.image_id].error
-            ):
-                found[entry.image_id] = entry
+    def index(self) -> dict[int, Place]:
+        """Where each image's readable entry is, by image id, ascending; a success beats any
+        failure, and otherwise the latest counts. Masks are not kept in memory."""
+        found: dict[int, Place] = {}
+        for journal in sorted(self.path.glob("journal-*.jsonl")):
+            offset = 0
+            with journal.open("rb") as handle:
+                for line in handle:
+                    text = _intact(line.decode("utf-8", errors="replace"))
+                    beginning = text and _BEGINNING.match(text)
+                    if beginning:
+                        image_id, failed = int(beginning[1]), beginning[2] is not None
+                        if image_id not in found or not failed or found[image_id].failed:
+                            found[image_id] = Place(journal, offset, failed)
+                    offset += len(line)
         return dict(sorted(found.items()))
+
+    def read(self, places: Iterable[Place]) -> Iterator[Entry]:
+        """The entries at some places of `index`, one at a time."""
+        for place in places:
+            with place.journal.open("rb") as handle:
+                handle.seek(place.offset)
+                entry = from_line(handle.readline().decode("utf-8"))
+            assert entry is not None, "index has checked it"
+            yield entry
+
+    def entries(self) -> dict[int, Entry]:
+        """All readable entries by image id, ascending, in memory; see `index`."""
+        places = self.index()
+        return dict(zip(places, self.read(places.values()), strict=True))
 
     def damaged(self) -> int:
         """How many lines are torn or damaged (their images are done again)."""
