@@ -49,6 +49,12 @@ Examples:
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Train this many steps, by steps.")
 @click.option(
+    "--freeze",
+    type=click.Choice(["encoder"]),
+    help="Train AutoPPN alone, on the frozen encoder of --model.",
+)
+@click.option("--model", metavar="SYSTEM", help="The system whose encoder --freeze keeps.")
+@click.option(
     "--teacher", metavar="SYSTEM", help="Learn this system's masks instead of the data's."
 )
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the first N pairs.")

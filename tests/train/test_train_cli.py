@@ -75,6 +75,9 @@ def test_mistakes_are_explained(pairs: Path, tmp_path: Path) -> None:
     assert isinstance(run("pak").exception, UsageError)
     assert isinstance(run("pack", "--set", "lr=1").exception, UsageError)
     assert isinstance(run("pack", "--data", str(tmp_path / "no")).exception, DataError)
+    half = run("pack", "--freeze", "encoder")
+    assert half.exit_code == 2
+    assert "belong together" in half.output
     nothing = run("pack", "--data", str(pairs), "--out", str(tmp_path), "--evaluate", "1")
     assert isinstance(nothing.exception, UsageError)
 

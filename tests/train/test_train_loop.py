@@ -163,9 +163,9 @@ def test_a_signal_to_the_whole_group_leaves_a_checkpoint(
         if line.startswith("step 3 "):
             break
     os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
+    rest = process.communicate(timeout=60)[1]
     state = load_checkpoint(out)
-    assert state is not None and state["step"] >= 3
+    assert state is not None and state["step"] >= 3, rest
 
 
 def test_the_clock_ends_a_run(pairs: Path, tmp_path: Path) -> None:
