@@ -11,7 +11,7 @@ import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from litesam_bench import paths
 from litesam_bench.download import (
@@ -45,6 +45,16 @@ def path_of(weights: Weights) -> Path:
     if not weights.url:
         return paths.shipped_weights_dir() / weights.file_name
     return paths.weights_root() / weights.file_name
+
+
+def model_card(spec: SystemSpec) -> dict[str, Any] | None:
+    """What is known about weights that come with the package: data, licences, training, held-out
+    numbers, weaknesses. None for other systems, whose authors say it elsewhere."""
+    if spec.weights is None or spec.weights.url:
+        return None
+    path = path_of(spec.weights).with_suffix(".json")
+    card: dict[str, Any] = json.loads(path.read_text())
+    return card
 
 
 def require(spec: SystemSpec, *, allow_unverified: bool = False) -> Verified | None:

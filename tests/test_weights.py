@@ -287,6 +287,13 @@ def test_weights_without_a_url_come_with_the_package(folder: Path, shipped: Path
     assert [path.name for path in shipped.iterdir()] == ["net.pt"]  # no notes beside it
 
 
+def test_the_model_card_lies_beside_the_weights(folder: Path, shipped: Path) -> None:
+    (shipped / "net.json").write_text('{"data": "a few images"}')
+    assert weights.model_card(spec_of(url="")) == {"data": "a few images"}
+    assert weights.model_card(spec_of()) is None
+    assert weights.model_card(WEIGHTLESS) is None
+
+
 def test_changed_weights_of_the_package_are_noticed(folder: Path, shipped: Path) -> None:
     (shipped / "net.pt").write_bytes(PAYLOAD + b"!")
     assert weights.state(spec_of(url="")) == "wrong-hash"

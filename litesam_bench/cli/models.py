@@ -104,7 +104,7 @@ def _licence(system: System) -> str:
 
 def _entry(system: System) -> dict[str, Any]:
     """The SPEC, where it was defined, and whether its weights are here."""
-    from litesam_bench.weights import path_of, state
+    from litesam_bench.weights import model_card, path_of, state
 
     weights = system.spec.weights
     return {
@@ -112,4 +112,5 @@ def _entry(system: System) -> dict[str, Any]:
         "source": str(system.source),
         "weights_state": state(system.spec),
         "weights_path": str(path_of(weights)) if weights else None,
+        "model_card": model_card(system.spec),
     }
