@@ -11,7 +11,7 @@ from torch import Tensor
 from litesam_bench.lite_sam.autoppn import AutoPpn, AutoPpnConfig, ProposalMaps
 from litesam_bench.lite_sam.litevit import LiteViT, LiteViTConfig
 from litesam_bench.lite_sam.neck import LiteSamEncoder, NeckConfig
-from litesam_bench.lite_sam.prior import PromptPrior, draw_boxes, draw_points
+from litesam_bench.lite_sam.prior import PromptPrior, bound_boxes, draw_boxes, draw_points
 from litesam_bench.sam.fast_decoder import Decoded, FastMaskDecoder, ImageSide, Keep, in_chunks
 from litesam_bench.sam.mask_decoder import Features, MaskDecoder, MaskDecoderConfig
 from litesam_bench.sam.model import Sam
@@ -47,11 +47,13 @@ class LiteSamConfig:
 
 
 class _Prompted(NamedTuple):
-    """N prompts: sparse (N, T, D), dense (N | 1, D, h, w | 1, 1), drawn (N, 4h, 4w) soft maps."""
+    """N prompts: sparse (N, T, D), dense (N | 1, D, h, w | 1, 1), drawn (N, 4h, 4w) soft maps, and,
+    for boxes, the upper bounds of their logits (N, 4h, 4w)."""
 
     sparse: Tensor
     dense: Tensor
     drawn: Tensor
+    bound: Tensor | None
 
 
 class LiteSam(Sam):
@@ -89,6 +91,8 @@ class LiteSam(Sam):
         logits, iou = self.mask_decoder(features, image_pe, prompted.sparse, prompted.dense)
         if "output" in self.config.prior:
             logits = self.prior.add(logits, PRIOR_LOGIT * prompted.drawn)
+        if prompted.bound is not None:
+            logits = torch.minimum(logits, prompted.bound.unsqueeze(1).to(logits.dtype))
         return logits, iou
 
     def image_side(self, fast: FastMaskDecoder, features: Features) -> ImageSide:
@@ -117,10 +121,13 @@ class LiteSam(Sam):
             )
             own = prompted.dense if "dense" in config else None
             found = fast(side, prompted.sparse, own, keep)
-            if "output" not in config:
-                return found
-            drawn = PRIOR_LOGIT * prompted.drawn[found.prompts]
-            return found._replace(logits=self.prior.add_each(found.logits, drawn, found.tokens))
+            logits = found.logits
+            if "output" in config:
+                drawn = PRIOR_LOGIT * prompted.drawn[found.prompts]
+                logits = self.prior.add_each(logits, drawn, found.tokens)
+            if prompted.bound is not None:
+                logits = torch.minimum(logits, prompted.bound[found.prompts].to(logits.dtype))
+            return found._replace(logits=logits)
 
         config = self.config.prior
         given = points if points is not None else boxes
@@ -153,8 +160,10 @@ class LiteSam(Sam):
         """The prompts drawn and embedded; arguments as in `decode`."""
         height, width = features.embedding.shape[-2:]
         fine_hw = (height * 4, width * 4)
+        bound = None
         if boxes is not None:
             drawn = draw_boxes(boxes, fine_hw, FINE_STRIDE)
+            bound = bound_boxes(boxes, fine_hw, FINE_STRIDE)
         else:
             assert points is not None and labels is not None
             drawn = draw_points(points, labels, fine_hw, FINE_STRIDE)
@@ -169,7 +178,7 @@ class LiteSam(Sam):
         if "token" in config:
             token = self.prior.region_token(features, drawn)
             sparse = torch.cat([sparse, token.to(sparse.dtype)], dim=1)
-        return _Prompted(sparse, dense, drawn)
+        return _Prompted(sparse, dense, drawn, bound)
 
     def forward(self, images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, ProposalMaps]:
         """Everything once: what training computes and what the complexity table counts.

@@ -44,6 +44,23 @@ def draw_boxes(boxes: Tensor, grid_hw: SizeHW, stride: int) -> Tensor:
     return (2 - 2 * radius).clamp(min=-2, max=1)
 
 
+def bound_boxes(boxes: Tensor, grid_hw: SizeHW, stride: int) -> Tensor:
+    """(N, 4) XYXY to upper bounds of the logits (N, h, w): 4 per cell of distance to the nearest
+    side, positive inside and negative outside.
+
+    Decision (ours): a box bounds its mask, as in detectors' mask heads. Linear in the distance, so
+    that bilinear upsampling puts the end exactly on the sides; boxes of less than two cells bound
+    as if they had two.
+    """
+    y, x = _centers(grid_hw, stride, boxes)
+    left, top, right, bottom = boxes.float().unbind(1)
+    half_w = ((right - left) / 2).clamp(min=stride)
+    half_h = ((bottom - top) / 2).clamp(min=stride)
+    inside_x = half_w[:, None] - (x - ((left + right) / 2)[:, None]).abs()  # (N, w)
+    inside_y = half_h[:, None] - (y - ((top + bottom) / 2)[:, None]).abs()  # (N, h)
+    return torch.minimum(inside_x[:, None], inside_y[:, :, None]) * (4 / stride)
+
+
 def draw_points(points: Tensor, labels: Tensor, grid_hw: SizeHW, stride: int) -> Tensor:
     """(N, P, 2) xy and (N, P) labels to soft maps (N, h, w), float32.
 
