@@ -13,7 +13,15 @@ from pathlib import Path
 from litesam_bench.errors import StorageError
 from litesam_bench.records.files import write_atomic
 from litesam_bench.records.schema import Record
-from litesam_bench.tables import backbones, edges, efficientvit, glance, litevit_blocks, zeroshot
+from litesam_bench.tables import (
+    backbones,
+    edges,
+    efficientvit,
+    glance,
+    litevit_blocks,
+    segevery,
+    zeroshot,
+)
 from litesam_bench.tables.published import PublishedTable
 from litesam_bench.tables.render import (
     GENERATED,
@@ -34,6 +42,7 @@ BUILDERS: tuple[Builder, ...] = (
     litevit_blocks.build,
     efficientvit.build,
     edges.build,
+    segevery.build,
 )
 _INDEX = "README.md"
 _FORMATS: Mapping[str, Callable[[Table], str]] = {

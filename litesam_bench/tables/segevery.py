@@ -1,0 +1,163 @@
+"""Segment-everything: AR@K per data set, and times per device, the poster's figures beside them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from litesam_bench.records.schema import Record
+from litesam_bench.tables.measured import DIGEST_CHARS, cell
+from litesam_bench.tables.published import PublishedTable
+from litesam_bench.tables.render import Cell, Column, Table
+
+SPEED, COMPLEXITY = "lite-sam/autoppn-speed", "lite-sam/complexity"
+_AR = ("ar10", "ar100", "ar1000", "ar1000_s", "ar1000_m", "ar1000_l")
+_PUBLISHED_SET = "coco-val2017"
+_DEFAULT_COUNTS = {"grid:32": "grid-search", "autoppn:256-points": "autoppn"}
+
+
+def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) -> list[Table]:
+    """One table of AR per data set and preset, one of times per device, precision and images.
+
+    Measurements of different devices never share a table.
+    """
+    recalls: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    times: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        data = (str(record.data["name"]), str(record.data["digest"])[:DIGEST_CHARS])
+        preset, _, version = str(record.protocol["id"]).partition("@")
+        name = f"{preset.partition('/')[0]}@{version}"
+        if record.kind == "segevery":
+            recalls[(*data, name)].append(record)
+        elif record.kind == "timing":
+            environment = record.environment
+            device = (str(environment["device_name"]), str(environment["dtype"]))
+            times[(name, *device, *data)].append(record)
+    return [
+        *(_recall(published, key, recalls[key]) for key in sorted(recalls)),
+        *(_time(published, key, times[key]) for key in sorted(times)),
+    ]
+
+
+def _sampler(record: Record) -> str:
+    """`grid:32` of `ar-sam/grid:32@1`."""
+    return str(record.protocol["id"]).partition("/")[2].partition("@")[0]
+
+
+def _sorted(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda r: (str(r.system["display"]), _sampler(r)))
+
+
+def _recall(
+    published: Mapping[str, PublishedTable], key: tuple[str, ...], records: Sequence[Record]
+) -> Table:
+    data, digest, preset = key
+    comparable = data == _PUBLISHED_SET and not records[0].data.get("footnote")
+    rows = []
+    for record in _sorted(records):
+        printed = _printed(published, record, "coco_mask_ar1000") if comparable else ""
+        rows.append(
+            (
+                Cell(str(record.system["display"]), tuple(record.footnotes)),
+                Cell(_sampler(record)),
+                *(cell(record, name, percent=True, digits=1) for name in _AR),
+                cell(record, "masks_per_image", percent=False, digits=0),
+                *([Cell(printed)] if comparable else []),
+            )
+        )
+    heads = [Column(name.removeprefix("ar"), "AR@") for name in _AR[:3]]
+    heads += [Column(name[-1].upper(), "AR@1000") for name in _AR[3:]]
+    return Table(
+        name=_file_name("segevery", *key),
+        caption="Segment everything: mask AR in percent",
+        columns=(
+            Column("System", align="left"),
+            Column("Sampler", align="left"),
+            *heads,
+            Column("masks"),
+            *([Column("AR@1000, paper")] if comparable else []),
+        ),
+        rows=tuple(rows),
+        context=(("Data", f"{data}, digest {digest}"), ("Protocol", preset)),
+        footnotes=tuple(filter(None, (str(records[0].data.get("footnote", "")),))),
+        commands=("litesam-bench segevery",),
+    )
+
+
+def _time(
+    published: Mapping[str, PublishedTable], key: tuple[str, ...], records: Sequence[Record]
+) -> Table:
+    name, device, dtype, data, digest = key
+    phases = list(dict.fromkeys(phase for r in records for phase in r.timing_s))
+    rows = []
+    for record in _sorted(records):
+        facts = record.environment["facts"]
+        rows.append(
+            (
+                Cell(str(record.system["display"]), tuple(record.footnotes)),
+                Cell(_sampler(record)),
+                cell(record, "median", percent=False, digits=1),
+                cell(record, "p90", percent=False, digits=1),
+                *(
+                    Cell(f"{1000 * record.timing_s[p]:.1f}" if p in record.timing_s else "")
+                    for p in phases
+                ),
+                Cell(f"{facts['prompts']:.0f}" if "prompts" in facts else ""),
+                Cell(f"{facts['masks']:.0f}" if "masks" in facts else ""),
+                _ratio(record),
+                Cell(_printed(published, record, "segevery_ms")),
+            )
+        )
+    return Table(
+        name=_file_name(*key),
+        caption=f"Milliseconds on {device}, {dtype}",
+        columns=(
+            Column("System", align="left"),
+            Column("Prompts from", align="left"),
+            Column("median"),
+            Column("p90"),
+            *(Column(phase, "median of the phase") for phase in phases),
+            Column("prompts"),
+            Column("masks"),
+            Column("ratio [95 %]"),
+            Column("ms, paper"),
+        ),
+        rows=tuple(rows),
+        context=(
+            ("Device", f"{device}, {dtype}"),
+            ("Data", f"{data}, digest {digest}"),
+            ("Protocol", name),
+        ),
+        footnotes=("The paper's times are of a device that it does not name.",),
+        commands=(f"litesam-bench {name.partition('@')[0]}",),
+    )
+
+
+def _ratio(record: Record) -> Cell:
+    """Time over that of the run's first row, with its interval."""
+    found = record.metrics["ratio"]
+    if found.value is None or found.low is None or found.high is None:
+        return Cell()
+    against = f"times the median of {record.environment['ratio_against']}, same run"
+    return Cell(f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]", (against,))
+
+
+def _printed(published: Mapping[str, PublishedTable], record: Record, key: str) -> str:
+    """What the poster prints for this system and sampler: Table 3, else the complexity table."""
+    system, sampler = str(record.system["published"]), _sampler(record)
+    variant = _DEFAULT_COUNTS.get(sampler)
+    if not system or variant is None:
+        return ""
+    row = published[SPEED].row(system, variant)
+    if row is not None:
+        return row.cells[key].text
+    row = published[COMPLEXITY].row(system)
+    wanted = {"grid-search": "GS", "autoppn": "APPN"}[variant]
+    if row is None or row.cells["sampling"].text != wanted or key not in row.cells:
+        return ""
+    return row.cells[key].text
+
+
+def _file_name(*parts: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
