@@ -95,7 +95,7 @@ class Factored:
     """What the first layer added to the shared image, and its norm.
 
     weights: (n, heads * T, L) of every cell for the rows. rows: (n, heads * T, D).
-    mean, scale: (n, 1, L).
+    mean, scale: (n, 1, L), float32 in every precision.
     """
 
     weights: Tensor
@@ -518,7 +518,7 @@ def _add_rows_factored(
     image, mean, scale = torch.native_layer_norm(
         _add_rows(weights, rows, image), norm.normalized_shape, norm.weight, norm.bias, norm.eps
     )
-    mean, scale = mean.transpose(1, 2).to(rows.dtype), scale.transpose(1, 2).to(rows.dtype)
+    mean, scale = mean.transpose(1, 2).float(), scale.transpose(1, 2).float()
     return image, Factored(weights.flatten(1, 2), rows, mean, scale)
 
 
@@ -538,12 +538,15 @@ def _to_factored(
 ) -> Tensor:
     """Attention of (n, T, D) to the first layer's output; (n, T, D)."""
     scores = _factored_scores(attention.scaled_queries(q), image, second.keys)
-    scaled = torch.softmax(scores, dim=-1) * image.scale.unsqueeze(1)  # (n, heads, T, L)
+    scaled = torch.softmax(scores, dim=-1) * image.scale.unsqueeze(1)
+    scaled = scaled.to(scores.dtype)  # (n, heads, T, L)
     shared = second.values
     means = scaled @ shared.base.transpose(1, 2)  # (n, heads, T, d)
     flat = scaled.flatten(1, 2)
     of_rows = torch.unflatten(flat @ image.weights.transpose(1, 2), 1, scores.shape[1:3])
     means += of_rows @ (image.rows.unsqueeze(1) @ shared.matrix.transpose(1, 2))
-    of_mean = torch.unflatten(flat @ image.mean.transpose(1, 2), 1, scores.shape[1:3])
+    of_mean = torch.unflatten(
+        flat @ image.mean.to(flat.dtype).transpose(1, 2), 1, scores.shape[1:3]
+    )
     means -= of_mean * shared.total.unsqueeze(1)
     return attention.merged(means + shared.offset.transpose(1, 2))

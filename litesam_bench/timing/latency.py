@@ -212,17 +212,26 @@ def timed(call: Callable[[], T], device: str) -> tuple[float, T]:
 
 
 def warm_up(
-    call: Callable[[], object], *, device: str, limit: int = 10, tolerance: float = 0.1
+    call: Callable[[], object],
+    *,
+    device: str,
+    limit: int = 10,
+    tolerance: float = 0.1,
+    budget_s: float = 30.0,
 ) -> int:
-    """Call until the last two times are within `tolerance` of each other; at most `limit` times.
+    """Call until the last two times are within `tolerance` of each other.
 
     Compiled kernels, autotuning and caches make the first calls slower by any factor, so a fixed
-    number is either too small or a waste. Returns how many calls it took, at least two.
+    number is either too small or a waste. At least two calls, at most `limit`, and none begins
+    after `budget_s`: what takes that long does not depend on its first milliseconds. Returns how
+    many calls it took.
     """
     last, _ = timed(call, device)
+    spent = last
     for n in range(2, limit + 1):
         now, _ = timed(call, device)
-        if abs(now - last) <= tolerance * max(now, last):
+        spent += now
+        if abs(now - last) <= tolerance * max(now, last) or spent > budget_s:
             return n
         last = now
     return limit

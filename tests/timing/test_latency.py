@@ -79,6 +79,8 @@ def test_warm_up_ends_when_times_are_stable() -> None:
     assert 4 <= warm_up(lambda: time.sleep(next(delays)), device="cpu", limit=7) <= 6
     falling = iter([0.04, 0.02, 0.01, 0.005])
     assert warm_up(lambda: time.sleep(next(falling)), device="cpu", limit=3) == 3
+    slow = iter([0.2, 0.02, 0.1])
+    assert warm_up(lambda: time.sleep(next(slow)), device="cpu", budget_s=0.1) == 2
 
 
 def test_statistics_by_hand() -> None:
