@@ -47,7 +47,7 @@ Examples:
     show_default=True,
     help="Of the forward pass; the weights and the optimiser stay fp32.",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Train this many steps, by steps.")
+@click.option("--steps", type=click.IntRange(min=1), help="A short run of this many steps.")
 @click.option(
     "--freeze",
     type=click.Choice(["encoder"]),
@@ -117,7 +117,7 @@ def train(
             warmup=min(recipe.optim.warmup, few),
             log_steps=min(recipe.optim.log_steps, few),
         )
-        recipe = replace(recipe, optim=optim)
+        recipe = replace(recipe, optim=optim, late=None)
 
     from litesam_bench.train.evaluate import evaluate_run
     from litesam_bench.train.loop import train as run_training

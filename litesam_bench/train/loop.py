@@ -44,6 +44,7 @@ from litesam_bench.train.data import (
     loader,
 )
 from litesam_bench.train.distill import load_teacher
+from litesam_bench.train.examples import DataConfig
 from litesam_bench.train.frozen import frozen_step
 from litesam_bench.train.recipes import OptimConfig, Recipe, to_json
 from litesam_bench.train.shards import ShardSet, open_shards
@@ -146,13 +147,19 @@ def update_ema(average: nn.Module, model: nn.Module, decay: float, step: int) ->
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
 
 
-def step_choices(recipe: Recipe, step: int, count: int) -> tuple[int, bool, Tensor]:
+def data_at(recipe: Recipe, progress: float) -> DataConfig:
+    """The kind of examples at a share of the schedule."""
+    late = recipe.late is not None and progress >= recipe.late_from
+    return recipe.late if late and recipe.late is not None else recipe.data
+
+
+def step_choices(recipe: Recipe, step: int, count: int, prompts: int) -> tuple[int, bool, Tensor]:
     """What a step draws for the whole global batch: points per prompt, a click round, and
-    `count` x prompts uniform numbers for its clicks. The same in every process."""
+    `count` x `prompts` uniform numbers for its clicks. The same in every process."""
     rng = np.random.default_rng([recipe.seed, 2, step])
     points = 1 if rng.random() < 0.6 else int(rng.integers(2, MAX_POINTS + 1))
     clicks = bool(rng.random() < recipe.optim.click_rounds)
-    draws = rng.random((count, recipe.data.prompts), dtype=np.float32)
+    draws = rng.random((count, prompts), dtype=np.float32)
     return points, clicks, torch.from_numpy(draws)
 
 
@@ -253,7 +260,6 @@ def train(
         indices, weights = indices[:limit], weights[:limit]
     if optim.epochs:
         optim = replace(optim, steps=math.ceil(optim.epochs * len(indices) / optim.batch))
-    stream = Stream(shards, indices, weights, recipe.data, recipe.seed)
 
     model, module = build_step(recipe, run.device)
     average = copy.deepcopy(model).eval()
@@ -284,10 +290,16 @@ def train(
     # one small batch per forward pass: an accumulation is a step of the loader
     small = optim.batch // optim.accumulate
     steps = 10**9 if optim.minutes else optim.steps
-    sampler = PositionSampler(
-        small, run.rank, run.world, step * optim.accumulate, steps * optim.accumulate
-    )
-    batches: Iterator[Batch] = iter(loader(stream, sampler, recipe.workers))
+
+    def batches_from(first: int, data: DataConfig) -> Iterator[Batch]:
+        stream = Stream(shards, indices, weights, data, recipe.seed)
+        sampler = PositionSampler(
+            small, run.rank, run.world, first * optim.accumulate, steps * optim.accumulate
+        )
+        return iter(loader(stream, sampler, recipe.workers))
+
+    batches: Iterator[Batch] | None = None
+    data = recipe.data
     teacher = load_teacher(recipe.teacher, str(run.device)) if recipe.teacher else None
     stop = StopRequest()
     meter = Meter()
@@ -298,10 +310,13 @@ def train(
         progress = run.shared(2.0 if stop.asked else progress)
         if progress >= 1:
             break
+        if batches is None or data_at(recipe, progress) != data:
+            data = data_at(recipe, progress)
+            batches = batches_from(step, data)
         rate = learning_rate(optim, step, progress)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        points, clicks, draws = step_choices(recipe, step, optim.batch)
+        points, clicks, draws = step_choices(recipe, step, optim.batch, data.prompts)
         draws = torch.unflatten(draws, 0, (optim.accumulate, run.world, -1))[:, run.rank]
 
         optimiser.zero_grad(set_to_none=True)

@@ -58,6 +58,8 @@ class Recipe:
     encoder: a registered system on whose frozen encoder AutoPPN alone is trained; "" trains all.
     backbone: a name of `lite_sam.configs.BACKBONES`.
     ppn_stem, ppn_grouped: AutoPPN's variants (poster, Table 2).
+    late: examples of another kind from the share `late_from` of the schedule on: larger crops,
+        which cost more, where they matter.
     share: part of the pairs that is used, a random one that depends on the seed alone.
     source_weights: how often images of a source come, relative to the others; sources are read
         from an `index.csv` beside the images, where there is one.
@@ -73,6 +75,8 @@ class Recipe:
     ppn_stem: str = "mspm"
     ppn_grouped: bool = True
     data: DataConfig = field(default_factory=DataConfig)
+    late: DataConfig | None = None
+    late_from: float = 0.5
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     share: float = 1.0
@@ -118,23 +122,27 @@ _PACK_HOLD_OUT = {"coco-train2017": 6, "coco-panoptic-train2017": 6, "": 40}
 
 @register
 def pack() -> Recipe:
-    """The shipped weights: 2,600 images, 2 CPU cores, 77 minutes.
+    """The shipped weights: 2,600 images, 2 CPU cores, 76 minutes.
 
-    Crops of 256 pixels at the scale of a 640-pixel input, prompts that start from their drawn
-    prior, copy-paste between images, and a schedule that follows the clock. NOTES.md says what
-    each choice did, the model card of the weights what to expect.
+    Crops at the scale of a 640-pixel input, of 256 pixels in the first half of the schedule and of
+    448 in the second; prompts that start from their drawn prior; copy-paste between images; a
+    schedule that follows the clock. NOTES.md says what each choice did, and at which minute of the
+    shipped run it was made; the model card of the weights says what to expect.
 
     torchrun --nproc-per-node 2 -m litesam_bench train pack --data train-pack
 
     Two processes of one thread each, with OMP_NUM_THREADS=1: two threads that wait for each other
-    lose to every other program on the machine. On one core of an idle AMD EPYC with AVX512-BF16:
-    7 images/s; the loader waits 1 % of the time.
+    lose to every other program on the machine. On one idle core of an AMD EPYC with AVX512-BF16:
+    7 images/s with the small crops; the loop waits for data 1 % of the time.
     """
+    small = DataConfig(crop=256, prompts=12)
     return Recipe(
         name="pack",
-        data=DataConfig(crop=256, prompts=12),
-        loss=LossConfig(focal=1.0, focal_gamma=0.0, dice=2.0, ppn=4.0),
-        optim=OptimConfig(batch=6, lr=8e-4, minutes=77.0),
+        data=small,
+        late=replace(small, crop=448, prompts=8, scale=(0.5, 1.15), box_jitter=0.02),
+        late_from=0.48,
+        loss=LossConfig(focal=1.0, focal_gamma=0.0, dice=2.0, iou=4.0, ppn=4.0),
+        optim=OptimConfig(batch=6, lr=8e-4, minutes=76.0),
         source_weights=_PACK_SOURCES,
         hold_out=_PACK_HOLD_OUT,
         workers=1,
@@ -187,6 +195,7 @@ def paper_gpu() -> Recipe:
         name="paper-gpu",
         folder="sa-1b",
         data=replace(base.data, crop=384, prompts=32, copy_paste=0.0, max_masks=128),
+        late=None,
         optim=replace(
             base.optim, batch=64, minutes=0.0, epochs=4.0, warmup=1000, checkpoint_minutes=10.0
         ),
@@ -216,10 +225,10 @@ def ppn_sam_b() -> Recipe:
 
 
 def _short(name: str) -> Recipe:
-    """The schedule that all rows of an ablation share: `pack` for 1,000 steps."""
+    """The schedule that all rows of an ablation share: `pack` for 1,000 steps, small crops."""
     base = pack()
     optim = replace(base.optim, minutes=0.0, steps=1000, click_rounds=0.0)
-    return replace(base, name=name, optim=optim)
+    return replace(base, name=name, optim=optim, late=None)
 
 
 for _backbone in BACKBONES:
@@ -287,13 +296,15 @@ def override(recipe: Recipe, setting: str) -> Recipe:
 
 def _replace(config: Any, path: list[str], value: Any, setting: str) -> Any:
     name, rest = path[0], path[1:]
-    names = [f.name for f in fields(config)]
+    names = {f.name: str(f.type) for f in fields(config)}
     if name not in names:
         raise UsageError(
             f"--set {setting}: {type(config).__name__} has no field {name!r}",
             fix=f"choose one of: {', '.join(names)}",
         )
     current = getattr(config, name)
+    if not rest and value is None and names[name].endswith("| None"):
+        return replace(config, **{name: None})
     if rest and is_dataclass(current):
         return replace(config, **{name: _replace(current, rest, value, setting)})
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -316,7 +327,15 @@ def to_json(recipe: Recipe) -> str:
 def from_json(text: str) -> Recipe:
     """The recipe that `to_json` wrote; fields that it lacks take their defaults."""
     values = json.loads(text)
-    for name, kind in (("data", DataConfig), ("loss", LossConfig), ("optim", OptimConfig)):
+    kinds = (
+        ("data", DataConfig),
+        ("late", DataConfig),
+        ("loss", LossConfig),
+        ("optim", OptimConfig),
+    )
+    for name, kind in kinds:
+        if values.get(name) is None:
+            continue
         part: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()
         }

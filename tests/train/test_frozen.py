@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from litesam_bench.train.report import finish_run
 
 
 def recipe(*more: str) -> Recipe:
-    changed = get_recipe("pack")
+    changed = replace(get_recipe("pack"), late=None)
     for setting in (
         *("encoder=lite-sam-640", "data.frame=640", "data.crop=640", "data.prompts=2"),
         *("data.min_area=4", "optim.batch=1", "optim.minutes=0", "workers=0", *more),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,12 +48,15 @@ def test_every_recipe_says_what_it_is_for_and_makes_a_model(name: str) -> None:
 
 def test_fields_can_be_changed() -> None:
     recipe = get_recipe("pack")
+    assert recipe.late is not None
     for setting in ("data.crop=320", "optim.lr=1", "data.scale=[0.5, 2.0]", "backbone=litevit-2x"):
         recipe = override(recipe, setting)
     assert recipe.data.crop == 320
     assert isinstance(recipe.optim.lr, float)
     assert recipe.data.scale == (0.5, 2.0)
     assert recipe.backbone == "litevit-2x"
+    assert override(recipe, "late.crop=512").late == replace(get_recipe("pack").late, crop=512)  # type: ignore[type-var]
+    assert override(recipe, "late=null").late is None
     assert get_recipe("pack").data.crop == 256
     assert json.loads(to_json(recipe))["data"]["crop"] == 320
 
@@ -64,6 +68,7 @@ def test_fields_can_be_changed() -> None:
         ("data.crop", "no value"),
         ("data.crop=wide", "crop is a int"),
         ("data=3", "data is a DataConfig"),
+        ("data=null", "data is a DataConfig"),
         ("data.crop.x=3", "crop is a int"),
     ],
 )

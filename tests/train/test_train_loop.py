@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from litesam_bench.train.loop import learning_rate, train
 from litesam_bench.train.recipes import OptimConfig, Recipe, get_recipe, override
 
 SETTINGS = (
+    "late=null",
     "data.frame=128",
     "data.crop=64",
     "data.prompts=4",
@@ -203,6 +205,34 @@ def test_another_recipe_cannot_continue_a_run(pairs: Path, tmp_path: Path) -> No
         train(tiny("optim.steps=1"), [pairs], out)
     with pytest.raises(UsageError, match="another recipe"):
         train(tiny("optim.steps=1", "data.crop=96"), [pairs], out, resume=True)
+
+
+def test_late_examples_come_late_and_after_a_resume(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watching(loop.TrainStep):
+        def forward(self, batch: Any, *args: Any) -> Any:
+            seen.append((batch["image"].shape[-1], batch["boxes"].shape[1]))
+            return super().forward(batch, *args)
+
+    monkeypatch.setattr(loop, "TrainStep", Watching)
+    recipe = tiny("optim.steps=4")
+    recipe = replace(recipe, late=replace(recipe.data, crop=96, prompts=2), late_from=0.5)
+    train(recipe, [pairs], tmp_path / "run")
+    assert seen == [(64, 4), (64, 4), (96, 2), (96, 2)]
+
+    def interrupt(entry: dict[str, Any]) -> None:
+        if entry["step"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, [pairs], tmp_path / "broken", on_step=interrupt)
+    train(recipe, [pairs], tmp_path / "broken", resume=True)
+    assert seen == [(64, 4), (64, 4), (96, 2), (96, 2)]
+    assert losses(tmp_path / "broken") == losses(tmp_path / "run")
 
 
 def test_a_batch_must_be_shared_evenly(pairs: Path, tmp_path: Path) -> None:
