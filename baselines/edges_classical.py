@@ -2,7 +2,7 @@
 
 The floor of every edge table. What they compute is in `litesam_bench.edges.classical`; the settings
 here were chosen on BSDS500's train and val splits alone, by `python -m litesam_bench.edges.tune`,
-whose table is `results/tuning/edges-classical.md`.
+whose tables are `results/tuning/edges-*.md`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _spec(name: str, display: str, notes: str, *, everything: bool = False) -> S
 
 
 SPECS = (
-    _spec("sobel", "Sobel filter", "gradient magnitude of luminance; nothing smoothed"),
+    _spec("sobel", "Sobel filter", "gradient magnitude; nothing is smoothed"),
     _spec("canny", "Canny", "upper threshold swept, lower at a fixed ratio"),
     _spec(
         "felz-hutt",
@@ -47,9 +47,9 @@ def settings() -> dict[str, ClassicalDetector]:
     from litesam_bench.edges.classical import Canny, FelzHutt, Sobel
 
     return {
-        "sobel": Sobel(gain=1.0),
+        "sobel": Sobel(colour=True, nms=True, per_image=True),
         "canny": Canny(sigma=2.0, ratio=0.4, gain=2.0),
-        "felz-hutt": FelzHutt(sigma=0.8, min_size_px=400),
+        "felz-hutt": FelzHutt(sigma=1.2, min_size_px=400),
     }
 
 

@@ -84,9 +84,8 @@ Examples:
 @click.option(
     "--edge-nms",
     type=click.Choice(["dollar-r1", "dollar-r2", "canny", "none"]),
-    default="dollar-r1",
-    show_default=True,
-    help="How the maps of promptable models are thinned to ridges.",
+    default=None,
+    help="Thin maps to ridges first. Default: dollar-r1, but none for --from-maps and classical.",
 )
 @click.option(
     "--border",
@@ -125,7 +124,7 @@ def edges(
     workers: int | None,
     save_maps: str | None,
     sampler: str,
-    edge_nms: str,
+    edge_nms: str | None,
     border: int,
     gallery: int | None,
     device: str,
@@ -160,7 +159,7 @@ def edges(
     n_workers = workers or os.cpu_count() or 1
 
     if from_maps:
-        source = from_folder(Path(from_maps), name)
+        source = from_folder(Path(from_maps), name, edge_nms)
     else:
         options = ModelOptions(
             device=device,
@@ -175,7 +174,7 @@ def edges(
         folder = Path(save_maps) if save_maps else None
         with _bar("edge maps", len(data.images)) as advance:
             source = from_system(model or "sobel", data, folder, runs, options, advance=advance)
-    settings = Settings(thresholds=thresholds, max_dist=max_dist, thin=not no_thin)
+    settings = Settings(thresholds, max_dist, thin=not no_thin, nms=source.nms)
     with _bar("benchmark", len(data.images)) as advance:
         result = measure(source, data, settings, runs, kept_in, workers=n_workers, advance=advance)
     _show(result.document, json_output)

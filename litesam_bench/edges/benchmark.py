@@ -35,6 +35,7 @@ from litesam_bench.edges.collect import FloatArray, ImageCounts, thresholds_of
 from litesam_bench.edges.journal import CountsJournal, Line
 from litesam_bench.edges.maps import EdgeMap, Segmentations, find_map, read_map
 from litesam_bench.edges.matching import match_sequence
+from litesam_bench.edges.ridges import suppress
 from litesam_bench.edges.thinning import thin
 from litesam_bench.errors import DataError
 from litesam_bench.records.files import canonical_json, sha256_text
@@ -48,11 +49,14 @@ class Settings:
 
     max_dist: largest distance of a matched pair, as a fraction of the image diagonal.
     thin: thin the thresholded map to lines of one pixel.
+    nms: edge NMS before thresholding, a preset of `ridges` other than "canny". Learned detectors
+        are evaluated with "dollar-r1" throughout the literature.
     """
 
     thresholds: int = 99
     max_dist: float = 0.0075
     thin: bool = True
+    nms: str = "none"
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ def binary_maps(edge_map: EdgeMap, settings: Settings) -> Iterator[BoolMap]:
     if isinstance(edge_map, Segmentations):
         maps: Iterator[BoolMap] = iter(edge_map.boundaries)
     else:
-        maps = (edge_map.strength >= t for t in thresholds_of(settings.thresholds))
+        ridges = suppress(edge_map.strength, settings.nms)
+        maps = (ridges >= t for t in thresholds_of(settings.thresholds))
     return (thin(m) for m in maps) if settings.thin else maps
 
 

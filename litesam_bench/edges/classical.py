@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litesam_bench.edges.maps import label_boundaries
+from litesam_bench.edges.ridges import suppress
 from litesam_bench.types import GroundTruth, ImageU8
 
 if TYPE_CHECKING:
@@ -29,18 +30,28 @@ _FULL_STEP = 4 * 255  # Sobel's answer to a step from black to white
 
 @dataclass(frozen=True)
 class Sobel:
-    """Gradient magnitude of luminance by 3 x 3 Sobel filters; nothing is smoothed first.
+    """Gradient magnitude by 3 x 3 Sobel filters; nothing is smoothed first.
 
-    gain: the magnitude, 1 for a full step from black to white, is multiplied by this and clipped at
-        1. The same for all images, so that one threshold means one contrast.
+    colour: take the strongest of the three channels at each pixel, else luminance.
+    nms: keep only ridges across the gradient, as Canny does.
+    per_image: divide by the image's largest magnitude, else by that of a step from black to white,
+        so that one threshold means one contrast in all images.
     """
 
-    gain: float
+    colour: bool
+    nms: bool
+    per_image: bool
 
     def edge_map(self, image: ImageU8) -> FloatMap:
         """(H, W, 3) RGB uint8 to strength, (H, W) float64 in [0, 1]."""
-        gx, gy = _gradient(image, sigma=0)
-        return np.minimum(self.gain * np.hypot(gx, gy) / _FULL_STEP, 1)
+        channels = np.moveaxis(image.astype(np.float64), 2, 0) if self.colour else [_grey(image)]
+        gradients = np.array([_gradient(channel) for channel in channels])  # (C, 2, H, W)
+        strongest = np.hypot(gradients[:, 0], gradients[:, 1]).argmax(0)
+        gx, gy = np.take_along_axis(gradients, strongest[None, None], axis=0)[0]
+        magnitude = np.hypot(gx, gy)
+        top = magnitude.max() if self.per_image else _FULL_STEP
+        strength = np.minimum(magnitude / top, 1) if top > 0 else magnitude
+        return suppress(strength, "canny", np.arctan2(gy, gx)) if self.nms else strength
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,8 @@ class Canny:
         # cv2.Canny takes 16-bit derivatives: use their range for the magnitudes that count.
         limit = np.iinfo(np.int16).max
         top = limit / 2
-        derivatives = [g * (top * self.gain / _FULL_STEP) for g in _gradient(image, self.sigma)]
+        smooth = _blur(_grey(image), self.sigma)
+        derivatives = [g * (top * self.gain / _FULL_STEP) for g in _gradient(smooth)]
         dx, dy = (np.rint(np.clip(g, -limit, limit)).astype(np.int16) for g in derivatives)
         strength = np.zeros(image.shape[:2], np.float64)
         for k in range(self.levels, 0, -1):
@@ -192,14 +204,18 @@ def _root(parent: npt.NDArray[np.int32], x: int) -> int:
     return x
 
 
-def _gradient(image: ImageU8, sigma: float) -> tuple[FloatMap, FloatMap]:
-    """Derivatives of luminance by Sobel filters, 4 * 255 for a full step; borders replicated."""
+def _grey(image: ImageU8) -> FloatMap:
+    """Luminance (Rec. 601), (H, W) in [0, 255]."""
+    luminance: FloatMap = image.astype(np.float64) @ (0.299, 0.587, 0.114)
+    return luminance
+
+
+def _gradient(values: FloatMap) -> tuple[FloatMap, FloatMap]:
+    """Derivatives to the right and down by Sobel filters; borders replicated."""
     import cv2
 
-    luminance = image.astype(np.float64) @ (0.299, 0.587, 0.114)
-    smooth = _blur(luminance, sigma)
-    gx = cv2.Sobel(smooth, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_REPLICATE)
-    gy = cv2.Sobel(smooth, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_REPLICATE)
+    gx = cv2.Sobel(values, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_REPLICATE)
+    gy = cv2.Sobel(values, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(gx, np.float64), np.asarray(gy, np.float64)
 
 

@@ -25,7 +25,8 @@ OFFICIAL = Settings()
 def protocol_id(settings: Settings, variant: str = "") -> str:
     """`bsds@1` for the official settings; others are named, so that no two share a table.
 
-    Where maps are made of masks, how is part of the id: `bsds/grid:16-dollar-r1@1`.
+    How maps are made of masks, or thinned to ridges before the benchmark, is part of the id:
+    `bsds/grid:16-dollar-r1@1`, `bsds/dollar-r1@1`.
     """
     name = "bsds"
     if settings.thresholds != OFFICIAL.thresholds:
@@ -34,6 +35,8 @@ def protocol_id(settings: Settings, variant: str = "") -> str:
         name += f"-d{settings.max_dist:g}"
     if not settings.thin:
         name += "-nothin"
+    if settings.nms != OFFICIAL.nms:
+        variant = f"{variant}-{settings.nms}".removeprefix("-")
     return f"{name}/{variant}@1" if variant else f"{name}@1"
 
 

@@ -36,14 +36,14 @@ def check_preset(preset: str) -> None:
         raise UsageError(f"unknown edge NMS {preset!r}", fix=f"use one of {', '.join(PRESETS)}")
 
 
-def suppress(strength: FloatMap, preset: str, normal: FloatMap) -> FloatMap:
+def suppress(strength: FloatMap, preset: str, normal: FloatMap | None = None) -> FloatMap:
     """Keep ridges only.
 
     Args:
         strength: (H, W) in [0, 1].
         preset: one of PRESETS.
-        normal: (H, W) radians, the direction across the edge, x to the right and y down. Only
-            `canny` uses it; the toolbox estimates its own from the map.
+        normal: (H, W) radians, the direction across the edge, x to the right and y down. `canny`
+            needs it; the toolbox estimates its own from the map.
 
     Returns:
         (H, W) in [0, 1], zero off the ridges.
@@ -52,9 +52,10 @@ def suppress(strength: FloatMap, preset: str, normal: FloatMap) -> FloatMap:
     if preset == "none":
         return strength
     if preset == "canny":
+        assert normal is not None, "canny needs the direction of the gradient"
         return _suppress(strength, normal, 1, 1.0, 0)
     smooth = triangle_filter(strength, 1)
-    return _suppress(smooth, _normal_of(strength), int(preset[-1]), _FAVOUR, _RAMP_PX)
+    return _suppress(smooth, _normal_of(smooth), int(preset[-1]), _FAVOUR, _RAMP_PX)
 
 
 def triangle_filter(values: FloatMap, radius: int) -> FloatMap:
@@ -72,7 +73,9 @@ def _normal_of(strength: FloatMap) -> FloatMap:
     dy, dx = np.gradient(triangle_filter(strength, 4))
     dxx = np.gradient(dx, axis=1)
     dyy, dxy = np.gradient(dy)
-    normal: FloatMap = np.mod(np.arctan(dyy * np.sign(-dxy) / (dxx + 1e-5)), np.pi)
+    below = dxx + 1e-5
+    below[below == 0] = 1e-5  # a flat region has no direction; any will do
+    normal: FloatMap = np.mod(np.arctan(dyy * np.sign(-dxy) / below), np.pi)
     return normal
 
 

@@ -20,6 +20,7 @@ from litesam_bench.edges.detectors import EdgeDetector, map_folder, read_image, 
 from litesam_bench.edges.from_masks import MaskEdges, edges_from_masks
 from litesam_bench.edges.maps import Segmentations, find_map, read_map
 from litesam_bench.edges.pictures import SheetRow, contact_sheet, curve_figure, extremes
+from litesam_bench.edges.ridges import suppress
 from litesam_bench.edges.thinning import thin
 from litesam_bench.errors import CapabilityError, DataError, UsageError
 from litesam_bench.records.files import canonical_json, sha256_text
@@ -38,6 +39,7 @@ class MapsSource:
     """A folder of maps and what a record says about where they come from.
 
     variant: how maps were made of masks, as it stands in the protocol id; "" for all others.
+    nms: the edge NMS that the benchmark is to apply; "none" where the maps have had theirs.
     """
 
     folder: Path
@@ -46,12 +48,16 @@ class MapsSource:
     footnotes: list[str] = field(default_factory=list)
     knobs: dict[str, Any] = field(default_factory=dict)
     variant: str = ""
+    nms: str = "none"
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """How a system is run. sampler, nms and border_px concern promptable systems only."""
+    """How a system is run. sampler and border_px concern promptable systems only.
+
+    nms: None for the system's own: none for classical detectors, "dollar-r1" for all others.
+    """
 
     device: str = "auto"
     dtype: str = "fp32"
@@ -59,7 +65,7 @@ class ModelOptions:
     threads: int = 1
     allow_unverified_weights: bool = False
     sampler: str = "grid:16"
-    nms: str = "dollar-r1"
+    nms: str | None = None
     border_px: int = 0
 
 
@@ -78,8 +84,12 @@ class Result:
         return outcome.document(self.record, self.scores)
 
 
-def from_folder(folder: Path, name: str | None = None) -> MapsSource:
-    """Maps that exist already. A name that a paper's table uses ("edter") fills the row there."""
+def from_folder(folder: Path, name: str | None = None, nms: str | None = None) -> MapsSource:
+    """Maps that exist already. A name that a paper's table uses ("edter") fills the row there.
+
+    Raises DataError without such a folder, UsageError for an edge NMS that needs more than maps.
+    """
+    _check_nms(nms)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of edge maps", fix="check --from-maps")
     called = name or folder.resolve().name
@@ -92,7 +102,11 @@ def from_folder(folder: Path, name: str | None = None) -> MapsSource:
         "weights": "unknown",
     }
     return MapsSource(
-        folder, system, environment("cpu", cpu_name(), "fp32"), ["maps made elsewhere"]
+        folder,
+        system,
+        environment("cpu", cpu_name(), "fp32"),
+        ["maps made elsewhere"],
+        nms=nms or "none",
     )
 
 
@@ -123,6 +137,8 @@ def from_system(
     mask_edges = _mask_edges(spec, options)
     verified = weights.require(spec, allow_unverified=options.allow_unverified_weights)
     own_map = mask_edges is None
+    if own_map:
+        _check_nms(options.nms)
     device = "cpu" if own_map and spec.weights is None else pick_device(options.device)
     entry = pipeline.system_entry(system, verified, seed=0)
     identity = {
@@ -162,9 +178,10 @@ def from_system(
         folder=kept,
         system=entry,
         environment=environment(device, describe_device(device), options.dtype),
-        footnotes=_footnotes(spec, data, device),
+        footnotes=_footnotes(spec, data, device, mask_edges),
         knobs=identity["knobs"],
         variant=mask_edges.variant if mask_edges else "",
+        nms=options.nms or ("dollar-r1" if spec.weights else "none") if own_map else "none",
         seconds=time.perf_counter() - begin,
     )
 
@@ -239,7 +256,7 @@ def draw(
                 strength = np.mean(edge_map.boundaries, axis=0)
                 detected = edge_map.boundaries[round(best.threshold) - 1]
             else:
-                strength = edge_map.strength
+                strength = suppress(edge_map.strength, settings.nms)
                 detected = strength >= best.threshold
             rows.append(
                 SheetRow(
@@ -271,7 +288,15 @@ def _mask_edges(spec: SystemSpec, options: ModelOptions) -> MaskEdges | None:
             f"{spec.name} neither finds edges nor makes several masks from a point",
             fix=f"litesam-bench models show {spec.name} lists what it can do; try sobel",
         )
-    return MaskEdges(options.sampler, options.nms, options.border_px, options.batch)
+    return MaskEdges(options.sampler, options.nms or "dollar-r1", options.border_px, options.batch)
+
+
+def _check_nms(nms: str | None) -> None:
+    if nms == "canny":
+        raise UsageError(
+            "--edge-nms canny follows the gradient of masks; finished maps have none",
+            fix="use dollar-r1, dollar-r2 or none",
+        )
 
 
 def _edge_code() -> str:
@@ -282,12 +307,14 @@ def _edge_code() -> str:
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 
-def _footnotes(spec: SystemSpec, data: BoundaryData, device: str) -> list[str]:
-    notes = []
+def _footnotes(
+    spec: SystemSpec, data: BoundaryData, device: str, mask_edges: MaskEdges | None
+) -> list[str]:
+    notes = [f"edges of masks: {mask_edges.variant}"] if mask_edges else []
     if spec.training == "untrained":
         notes.append("untrained: random weights, not a result")
     if data.name.partition("-")[0] in spec.not_zero_shot_on:
         notes.append("not zero-shot: the training data has this dataset's domain")
-    if device == "cpu" and spec.weights is not None:
+    if device == "cpu" and mask_edges:
         notes.append("CPU")
     return notes

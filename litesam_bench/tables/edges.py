@@ -72,6 +72,8 @@ def _table(view: View | None, source: PublishedTable | None) -> Table:
         quantities=tuple(Quantity(head, "", key, key) for head, key in _QUANTITIES),
         source=source,
         printed_only=("year",) if source else (),
+        # the poster does not state the input size; the default one fills its row
+        filled_by={"lite-sam": "lite-sam-r640"},
     )
     data = "--bsds" if name.startswith("bsds500") else "--ground-truth DIR"
     if name.startswith("scenes"):

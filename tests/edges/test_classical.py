@@ -29,12 +29,31 @@ def photograph() -> np.ndarray:
 
 
 def test_sobel_measures_contrast() -> None:
-    full = Sobel(gain=1).edge_map(step(255))
+    plain = Sobel(colour=False, nms=False, per_image=False)
+    full = plain.edge_map(step(255))
     assert full[10, 9:11] == pytest.approx([1, 1])
     assert full[:, :9].max() == 0
-    assert Sobel(gain=1).edge_map(step(51))[5, 9] == pytest.approx(0.2)
-    assert Sobel(gain=3).edge_map(step(51))[5, 9] == pytest.approx(0.6)
-    assert Sobel(gain=3).edge_map(step(255))[5, 9] == 1
+    assert plain.edge_map(step(51))[5, 9] == pytest.approx(0.2)
+    assert Sobel(False, False, per_image=True).edge_map(step(51))[5, 9] == 1
+
+
+def test_sobel_sees_a_step_of_colour() -> None:
+    """Red beside a green of the same luminance."""
+    image = step(0)
+    image[:, :10] = 187, 0, 0
+    image[:, 10:] = 0, 95, 0
+    assert Sobel(False, False, False).edge_map(image)[5, 9] < 0.01
+    assert Sobel(True, False, False).edge_map(image)[5, 9] == pytest.approx(187 / 255)
+
+
+def test_sobel_keeps_ridges_only() -> None:
+    ramp = np.zeros((20, 20, 3), np.uint8)
+    ramp[:, 10:] = 255
+    ramp[:, 9] = 100
+    thick = Sobel(False, False, False).edge_map(ramp)[10]
+    thin = Sobel(False, True, False).edge_map(ramp)[10]
+    assert (thick > 0).sum() == 3
+    assert np.flatnonzero(thin).tolist() == [9]
 
 
 def test_canny_at_a_threshold_is_canny_with_that_threshold() -> None:
@@ -99,7 +118,7 @@ def test_felz_hutt_strength_is_the_largest_scale_with_a_boundary() -> None:
 
 
 @pytest.mark.parametrize(
-    "detector", [Sobel(gain=2), Canny(sigma=2, ratio=0.4, gain=2), FelzHutt(0.8, 20)]
+    "detector", [Sobel(True, True, True), Canny(sigma=2, ratio=0.4, gain=2), FelzHutt(0.8, 20)]
 )
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 30, 3), (40, 3, 3), (33, 47, 3)])
 def test_any_size_and_flat_images(detector: Sobel, shape: tuple[int, int, int]) -> None:

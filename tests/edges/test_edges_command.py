@@ -113,6 +113,19 @@ def test_other_settings_get_another_protocol(folders: Path, capsys: Any) -> None
     assert (found["protocol"], found["system"]) == ("bsds-t9-d0.02-nothin@1", "My Net")
 
 
+def test_edge_nms_of_finished_maps(folders: Path, capsys: Any) -> None:
+    for i in range(3):
+        path = folders / "maps" / f"{i}.png"
+        thick = cv2.GaussianBlur(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), (0, 0), 3)
+        cv2.imwrite(str(path), thick)
+    assert run([*MAPS, "--edge-nms", "dollar-r1", "--no-thin", "--json"]) == 0
+    found = json_of(capsys)
+    assert found["protocol"] == "bsds-nothin/dollar-r1@1"
+    assert found["ods"]["f"] > 0.9  # the frame fades, the rest is a line of one pixel
+    (record,) = read_records(folders / "results")
+    assert record.protocol["knobs"]["nms"] == "dollar-r1"
+
+
 def test_missing_maps_are_no_score(folders: Path, capsys: Any) -> None:
     (folders / "maps" / "1.png").unlink()
     assert run([*MAPS, "--json"]) == 1
@@ -181,6 +194,7 @@ def test_scenes_are_the_default_data(
         (["--ground-truth", "gt", "--from-maps", "images"], "0.png is a colour image"),
         (["--ground-truth", "gt", "--model", "sobel"], "no picture of image 0"),
         (["--ground-truth", "gt", "--image-dir", "images", "--model", "box-fill"], "neither finds"),
+        (["--ground-truth", "gt", "--from-maps", "maps", "--edge-nms", "canny"], "finished maps"),
         (["--bsds", "nowhere", "--model", "sobel"], "no BSDS500 in nowhere"),
         (["--bsds", "--data-root", "gt", "--model", "sobel"], "no BSDS500"),
     ],

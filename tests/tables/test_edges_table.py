@@ -61,7 +61,7 @@ def test_ours_beside_the_paper_in_its_digits(printed: Printed) -> None:
 
 def test_maps_of_masks_are_rows_of_their_own(printed: Printed) -> None:
     variants = [f"bsds/grid:16-{nms}@1" for nms in ("canny", "dollar-r1")]
-    table = one(printed, [edge_record("lite-sam", v, footnotes=[v]) for v in variants])
+    table = one(printed, [edge_record("lite-sam-r640", v, footnotes=[v]) for v in variants])
     mine = [row for row in table.rows if row[0].text == "Lite-SAM (input not stated)"]
     assert len(mine) == 2
     assert mine[0][0].notes != mine[1][0].notes
