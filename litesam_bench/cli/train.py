@@ -117,7 +117,7 @@ def train(
             warmup=min(recipe.optim.warmup, few),
             log_steps=min(recipe.optim.log_steps, few),
         )
-        recipe = replace(recipe, optim=optim, late=None)
+        recipe = replace(recipe, optim=optim, late=None, calibrate=0)
 
     from litesam_bench.train.evaluate import evaluate_run
     from litesam_bench.train.loop import train as run_training
@@ -139,7 +139,7 @@ def train(
         limit=limit or 0,
         on_step=lambda entry: click.echo(_line(entry), err=True),
     )
-    for path in finish_run(out):
+    for path in finish_run(out, data, _device(device), precision):
         click.echo(str(path))
 
 

@@ -65,6 +65,7 @@ class Recipe:
         from an `index.csv` beside the images, where there is one.
     hold_out: one in so many images of a source is never trained on; "" is the rule for the others,
         0 holds nothing out.
+    calibrate: training images to which the predicted IoU is fitted at the end, see `calibrate.py`.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Recipe:
     share: float = 1.0
     source_weights: Mapping[str, float] = field(default_factory=dict)
     hold_out: Mapping[str, int] = field(default_factory=dict)
+    calibrate: int = 0
     workers: int = 2
     seed: int = 0
 
@@ -145,6 +147,7 @@ def pack() -> Recipe:
         optim=OptimConfig(batch=6, lr=8e-4, minutes=76.0),
         source_weights=_PACK_SOURCES,
         hold_out=_PACK_HOLD_OUT,
+        calibrate=300,
         workers=1,
     )
 

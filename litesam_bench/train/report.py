@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from litesam_bench.errors import WeightsError
+from litesam_bench.train.calibrate import fit_iou_head, observe
 from litesam_bench.train.checkpoint import load_checkpoint, read_log
+from litesam_bench.train.data import epoch_order
+from litesam_bench.train.loop import build_model, read_sources, split
+from litesam_bench.train.recipes import from_json
+from litesam_bench.train.shards import open_shards
 
 SMOOTHING = 0.9
 
@@ -74,12 +79,24 @@ def smooth(values: Sequence[float]) -> list[float]:
     return out
 
 
-def finish_run(out: Path) -> list[Path]:
+def finish_run(out: Path, folders: Sequence[str | Path], device: str, precision: str) -> list[Path]:
     """Export a run's averaged weights and draw its losses; returns what was written."""
     state = load_checkpoint(out)
     if state is None:
         raise WeightsError(f"{out} has no checkpoint", fix="train first: litesam-bench train")
+    recipe = from_json(state["recipe"])
+    weights: dict[str, Tensor] = state["ema"]
+    if recipe.calibrate and not recipe.encoder:
+        shards = open_shards(folders)
+        images = split(shards, read_sources(folders), recipe)
+        order = epoch_order(images.weights, recipe.seed, 0)[: recipe.calibrate]
+        model = build_model(recipe)
+        model.load_state_dict(weights)
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        frame = recipe.data.frame
+        fit_iou_head(model, observe(model, shards, images.train[order], frame, precision))
+        weights = model.cpu().state_dict()
     return [
-        export_weights(state["ema"], out / "weights.safetensors"),
+        export_weights(weights, out / "weights.safetensors"),
         draw_losses(read_log(out / "log.jsonl"), out / "losses.png"),
     ]

@@ -40,7 +40,7 @@ def test_only_autoppn_learns(pairs: Path, tmp_path: Path) -> None:
     moved = [name for name in learning if not torch.equal(state["model"][name[4:]], before[name])]
     assert len(moved) == len(learning)
     assert "box" not in read_log(out / "log.jsonl")[0]
-    weights, figure = finish_run(out)
+    weights, figure = finish_run(out, [pairs], "cpu", "fp32")
     assert weights.stat().st_size < 1_000_000
     assert figure.exists()
 

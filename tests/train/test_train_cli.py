@@ -17,7 +17,9 @@ from litesam_bench.lite_sam.configs import LITE_SAM
 from litesam_bench.lite_sam.model import LiteSam
 from litesam_bench.sam.checkpoint import load_strict
 from litesam_bench.train.checkpoint import read_log
-from litesam_bench.train.report import export_weights
+from litesam_bench.train.loop import train as train_recipe
+from litesam_bench.train.recipes import get_recipe, override
+from litesam_bench.train.report import export_weights, finish_run
 
 SMALL = [
     part
@@ -80,6 +82,26 @@ def test_mistakes_are_explained(pairs: Path, tmp_path: Path) -> None:
     assert "belong together" in half.output
     nothing = run("pack", "--data", str(pairs), "--out", str(tmp_path), "--evaluate", "1")
     assert isinstance(nothing.exception, UsageError)
+
+
+def test_a_calibrated_run_exports_another_head(pairs: Path, tmp_path: Path) -> None:
+    recipe = get_recipe("pack")
+    for setting in (
+        *("late=null", "data.frame=128", "data.crop=64", "data.prompts=4", "data.min_area=4"),
+        *("optim.batch=2", "optim.steps=1", "optim.minutes=0", "workers=0", "calibrate=2"),
+    ):
+        recipe = override(recipe, setting)
+    last = train_recipe(recipe, [pairs], tmp_path / "run")
+    weights, _ = finish_run(tmp_path / "run", [pairs], "cpu", "fp32")
+    averaged = torch.load(last, weights_only=True)["ema"]
+    exported = safetensors.torch.load_file(weights)
+    changed = {
+        name
+        for name, value in exported.items()
+        if not torch.allclose(value.float(), averaged[name], atol=1e-3, rtol=1e-3)
+    }
+    assert changed
+    assert all("iou_prediction_head" in name for name in changed)
 
 
 def test_weights_that_do_not_fit_half_precision_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from litesam_bench.train.recipes import OptimConfig, Recipe, get_recipe, overrid
 
 SETTINGS = (
     "late=null",
+    "calibrate=0",
     "data.frame=128",
     "data.crop=64",
     "data.prompts=4",
