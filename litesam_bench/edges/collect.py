@@ -142,7 +142,8 @@ def area_under_curve(recall: FloatArray, precision: FloatArray) -> float:
 def recall_at_half_precision(recall: FloatArray, precision: FloatArray) -> float:
     """R50: recall at precision 0.5, or at the lowest precision if all are higher.
 
-    0 where the curve never reaches precision 0.5 (the toolbox gives NaN there).
+    0 where the curve never reaches precision 0.5 (the toolbox gives NaN there). As in the toolbox,
+    points are taken by ascending precision, so on a curve that is not monotone R50 may jump.
     """
     known, first = np.unique(precision, return_index=True)
     at = max(known[0], 0.5)

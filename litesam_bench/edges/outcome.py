@@ -18,6 +18,7 @@ from litesam_bench.errors import DataError
 from litesam_bench.records.files import canonical_json, write_atomic
 from litesam_bench.records.schema import Coverage, Metric, Record
 from litesam_bench.records.store import record_path
+from litesam_bench.tables.measured import split_id
 
 OFFICIAL = Settings()
 
@@ -155,6 +156,7 @@ def write_counts(path: Path, found: Evaluation, scores: Scores, record: Record) 
     """Store the curve, and each image's counts and best point; the same counts, the same bytes."""
     content = {
         "display": record.system["display"],
+        "protocol": record.protocol["id"],
         "status": record.status,
         "thresholds": found.thresholds.tolist(),
         "curve": scores.curve.tolist(),
@@ -182,20 +184,27 @@ def read_counts(path: Path) -> tuple[tuple[ImageCounts, ...], FloatArray]:
     return counts, np.array(content["thresholds"], np.float64)
 
 
-def read_curves(folder: Path) -> dict[str, Scores]:
-    """The scores of every complete run in a folder of counts, by the systems' display names."""
+def read_curves(root: Path, beside: Record) -> dict[str, Scores]:
+    """The scores of all complete runs on a record's data under its benchmark settings, by name.
+
+    Names are the systems' display names, with the way their maps were made where there is one.
+    """
+    preset, _ = split_id(beside.protocol["id"])
+    folder = counts_path(root, beside).parent.name
     found = {}
-    for path in sorted(folder.glob("*.json.gz")):
+    for path in sorted((root / "counts" / "edges").glob(f"*/*/{folder}/*.json.gz")):
         content = _read(path)
-        if content["status"] == "complete":
-            found[content["display"]] = collect(*read_counts(path))
+        own_preset, variant = split_id(content["protocol"])
+        if content["status"] == "complete" and own_preset == preset:
+            name = content["display"] + (f" ({variant})" if variant else "")
+            found[name] = collect(*read_counts(path))
     return found
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-        missing = {"display", "status", "images", "thresholds"} - set(content)
+        missing = {"display", "protocol", "status", "images", "thresholds"} - set(content)
     except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
         raise DataError(f"{path} is not a file of counts: {error}", fix=_FIX) from error
     if missing:

@@ -23,11 +23,12 @@ from litesam_bench.edges.pictures import SheetRow, contact_sheet, curve_figure, 
 from litesam_bench.edges.ridges import suppress
 from litesam_bench.edges.thinning import thin
 from litesam_bench.errors import CapabilityError, DataError, UsageError
-from litesam_bench.records.files import canonical_json, sha256_text
+from litesam_bench.records.files import canonical_json, sha256_file, sha256_text
 from litesam_bench.records.provenance import cpu_name, environment
 from litesam_bench.records.schema import Record
 from litesam_bench.records.store import write_record
 from litesam_bench.spec import SystemSpec
+from litesam_bench.tables.measured import split_id
 from litesam_bench.timing.device import describe_device, pick_device
 from litesam_bench.types import LoadContext
 
@@ -149,7 +150,7 @@ def from_system(
         "knobs": mask_edges.knobs() if mask_edges else {},
         "device": device.partition(":")[0],
         "dtype": options.dtype,
-        "data": data.name,
+        "images": _images_digest(data),
     }
     default = runs_root / f"edge-maps-{sha256_text(canonical_json(identity))[:16]}"
     kept = map_folder(folder or default, identity)
@@ -231,14 +232,15 @@ def draw(
 ) -> Iterator[Path]:
     """Draw the curves of all systems measured alike, and a contact sheet if asked for."""
     below = result.files[1].relative_to(results_root / "counts" / "edges").parent
-    figure = results_root / "figures" / "edges" / ("-".join(below.parts) + ".png")
-    curves = outcome.read_curves(result.files[1].parent)
+    preset, _ = split_id(result.record.protocol["id"])
+    figure = results_root / "figures" / "edges" / f"{preset}-{below.name}.png"
+    curves = outcome.read_curves(results_root, result.record)
     if curves:
         footnote = f", {data.footnote}" if data.footnote else ""
         curve_figure(
             curves,
             figure.with_suffix(""),
-            title=f"{data.name}{footnote}, {result.record.protocol['id']}",
+            title=f"{data.name}{footnote}, {preset}",
         )
         yield figure
     if gallery:
@@ -297,6 +299,15 @@ def _check_nms(nms: str | None) -> None:
             "--edge-nms canny follows the gradient of masks; finished maps have none",
             fix="use dollar-r1, dollar-r2 or none",
         )
+
+
+def _images_digest(data: BoundaryData) -> str:
+    """sha256 over the images' ids and files; a missing file is met when it is read."""
+    files = {
+        image.image_id: sha256_file(image.image_path) if image.image_path else ""
+        for image in data.images
+    }
+    return sha256_text(canonical_json(files))
 
 
 def _edge_code() -> str:

@@ -78,7 +78,7 @@ def test_perfect_maps_and_what_is_written(folders: Path, capsys: Any) -> None:
     again = collect(counts, thresholds)
     assert again.ods.f == found["ods"]["f"]
     assert again.per_image["0"].f == 1
-    assert set(read_curves(counts_file.parent)) == {"maps"}
+    assert set(read_curves(folders / "results", record)) == {"maps"}
     (figure,) = (folders / "results" / "figures").rglob("*.png")
     assert figure.with_suffix(".svg").is_file()
     (sheet,) = (folders / "results" / "galleries").rglob("*.png")
@@ -121,9 +121,15 @@ def test_edge_nms_of_finished_maps(folders: Path, capsys: Any) -> None:
     assert run([*MAPS, "--edge-nms", "dollar-r1", "--no-thin", "--json"]) == 0
     found = json_of(capsys)
     assert found["protocol"] == "bsds-nothin/dollar-r1@1"
+    assert run([*MAPS, "--no-thin"]) == 0
+    (figure,) = (folders / "results" / "figures").rglob("*.svg")
+    assert "maps (dollar-r1): ODS" in figure.read_text()
+    assert "maps: ODS" in figure.read_text()
     assert found["ods"]["f"] > 0.9  # the frame fades, the rest is a line of one pixel
-    (record,) = read_records(folders / "results")
-    assert record.protocol["knobs"]["nms"] == "dollar-r1"
+    ridges = {
+        r.protocol["id"]: r.protocol["knobs"]["nms"] for r in read_records(folders / "results")
+    }
+    assert ridges == {"bsds-nothin/dollar-r1@1": "dollar-r1", "bsds-nothin@1": "none"}
 
 
 def test_missing_maps_are_no_score(folders: Path, capsys: Any) -> None:
