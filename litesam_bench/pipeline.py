@@ -129,7 +129,7 @@ def check_capabilities(spec: SystemSpec, protocol: Protocol) -> None:
     missing = [name for name, lacking in needs.items() if lacking]
     if missing:
         raise CapabilityError(
-            f"{spec.name} has no {missing[0]}, which {protocol.id} needs",
+            f"no {missing[0]}",  # short: it is the footnote of every n/a cell
             fix=f"litesam-bench models show {spec.name} lists what it can do",
         )
 
