@@ -35,7 +35,6 @@ def _spec(name: str, display: str, size_bytes: int, sha256: str) -> SystemSpec:
         upstream="https://github.com/hellozhuo/pidinet",
         commit=_COMMIT,
         code_licence="MIT text with a research-only clause",
-        published=name,
     )
 
 

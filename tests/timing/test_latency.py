@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from litesam_bench.errors import UsageError
+from litesam_bench.timing import latency
 from litesam_bench.timing.latency import (
     PHASES_TOLERANCE,
     PhaseTimer,
@@ -74,13 +75,15 @@ def test_time_outside_phases_is_seen() -> None:
     assert 0.3 < measure({"x": run}, [0])["x"].unaccounted < 0.7
 
 
-def test_warm_up_ends_when_times_are_stable() -> None:
-    delays = iter([0.05, 0.02, 0.005, 0.02, 0.02, 0.02, 0.02])
-    assert 4 <= warm_up(lambda: time.sleep(next(delays)), device="cpu", limit=7) <= 6
-    falling = iter([0.04, 0.02, 0.01, 0.005])
-    assert warm_up(lambda: time.sleep(next(falling)), device="cpu", limit=3) == 3
-    slow = iter([0.2, 0.02, 0.1])
-    assert warm_up(lambda: time.sleep(next(slow)), device="cpu", budget_s=0.1) == 2
+def test_warm_up_ends_when_times_are_stable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def calls_needed(times_s: list[float], **options: float) -> int:
+        scripted = iter(times_s)
+        monkeypatch.setattr(latency, "timed", lambda call, device: (next(scripted), None))
+        return warm_up(lambda: None, device="cpu", **options)  # type: ignore[arg-type]
+
+    assert calls_needed([0.05, 0.02, 0.005, 0.02, 0.021, 0.02]) == 5
+    assert calls_needed([0.04, 0.02, 0.01, 0.005], limit=3) == 3
+    assert calls_needed([0.2, 0.02, 0.1], budget_s=0.1) == 2
 
 
 def test_statistics_by_hand() -> None:

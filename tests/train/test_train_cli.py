@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -112,13 +111,12 @@ def test_weights_that_do_not_fit_half_precision_are_refused(tmp_path: Path) -> N
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_the_pack_trains_in_two_minutes(data_root: Path, tmp_path: Path) -> None:
+def test_a_short_run_on_the_pack_learns(data_root: Path, tmp_path: Path) -> None:
     if not (data_root / "train-pack").is_dir():
         pytest.skip(f"no training pack in {data_root}")
-    out, begin = tmp_path / "run", time.monotonic()
+    out = tmp_path / "run"
     arguments = ["pack", "--data-root", str(data_root), "--out", str(out)]
     result = run(*arguments, "--limit", "20", "--steps", "30")
     assert result.exit_code == 0, result.output
-    assert time.monotonic() - begin < 120
     losses = [entry["loss"] for entry in read_log(out / "log.jsonl")]
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
