@@ -40,6 +40,7 @@ def export_weights(state: dict[str, Tensor], path: Path) -> Path:
             )
         halves[name] = half
     safetensors.torch.save_file(halves, path)
+    path.chmod(0o644)  # safetensors writes for its owner alone; weights are for all
     return path
 
 
