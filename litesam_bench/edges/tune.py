@@ -32,7 +32,7 @@ GRIDS: dict[str, tuple[ClassicalDetector, ...]] = {
     ),
     "felz-hutt": tuple(
         FelzHutt(sigma=s, min_size_px=m)
-        for s, m in itertools.product((0.5, 0.8, 1.2, 1.6, 2.0), (50, 200, 400, 800))
+        for s, m in itertools.product((0.5, 0.8, 1.2, 1.6), (200, 400, 800))
     ),
 }
 

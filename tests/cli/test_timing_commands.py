@@ -30,9 +30,12 @@ def test_segevery_time_prints_phases_and_ratios(tmp_path: Path) -> None:
     assert autoppn["facts"]["prompts"] == 3
     assert grid["ratio"]["value"] == 1.0
     assert {"preprocess", "encode", "prompts", "decode"} <= grid["phases_ms"].keys()
-    assert abs(grid["unaccounted"]) < PHASES_TOLERANCE
+    # how much lies outside the phases depends on the machine; that it is said does not
     total = sum(grid["phases_ms"].values())
-    assert total == pytest.approx(grid["median"]["value"], rel=PHASES_TOLERANCE)
+    outside = 1 - total / grid["median"]["value"]
+    assert grid["unaccounted"] == pytest.approx(outside, abs=0.05)
+    said = any("outside the phases" in note for note in grid["footnotes"])
+    assert said == (grid["unaccounted"] > PHASES_TOLERANCE)
     assert found["state"]["torch_threads"] >= 1
     records = list(read_records(tmp_path, "timing"))
     assert {r.protocol["id"] for r in records} == {grid["protocol"], autoppn["protocol"]}

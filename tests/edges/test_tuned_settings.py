@@ -13,8 +13,17 @@ from litesam_bench.edges.detectors import EdgeDetector
 from litesam_bench.edges.tune import GRIDS, describe, tuning_images
 from litesam_bench.types import LoadContext
 
+# Felz-Hutt keeps its authors' settings until its grid, which takes hours, has been run.
+TUNED = ("sobel", "canny")
 
-@pytest.mark.parametrize("name", list(GRIDS))
+
+def test_every_committed_table_is_held_to(repository: Path) -> None:
+    tables = {p.stem for p in (repository / "results" / "tuning").glob("edges-*.md")}
+    assert tables == {f"edges-{name}" for name in TUNED}
+    assert set(TUNED) <= set(GRIDS)
+
+
+@pytest.mark.parametrize("name", TUNED)
 def test_settings_are_the_best_row_of_the_table(repository: Path, name: str) -> None:
     table = (repository / "results" / "tuning" / f"edges-{name}.md").read_text()
     rows = re.findall(r"^\| (\w+=.*?) \| .* \| ([0-9.]+) \|$", table, flags=re.MULTILINE)
