@@ -59,9 +59,20 @@ def versions() -> dict[str, str]:
     return found
 
 
+# Where files lie on one machine; they change no number and mean nothing on another.
+_PLACES = ("--results", "--runs-dir", "--data-root")
+
+
 def command_line() -> str:
-    """The command that ran, as one can type it again; the program's folder is left out."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command that ran, as one can type it again, without the folders of this machine."""
+    words = iter(sys.argv[1:])
+    kept = []
+    for word in words:
+        if word in _PLACES:
+            next(words, None)
+        elif not word.startswith(tuple(f"{place}=" for place in _PLACES)):
+            kept.append(word)
+    return shlex.join([Path(sys.argv[0]).name, *kept])
 
 
 def environment(device: str, device_name: str, dtype: str, **extra: Any) -> dict[str, Any]:
