@@ -72,7 +72,8 @@ def command_line() -> str:
             next(words, None)
         elif not word.startswith(tuple(f"{place}=" for place in _PLACES)):
             kept.append(word)
-    return shlex.join([Path(sys.argv[0]).name, *kept])
+    program = Path(sys.argv[0]).name
+    return shlex.join(["litesam-bench" if program == "__main__.py" else program, *kept])
 
 
 def environment(device: str, device_name: str, dtype: str, **extra: Any) -> dict[str, Any]:
