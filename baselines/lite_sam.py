@@ -76,5 +76,5 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
     if context.weights is not None:
         load_strict(model, load_state_dict_file(context.weights), source=context.weights)
     # convolutions on a CPU are three times faster so; torch's types do not know the argument
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     return ProposingSamSegmenter(model, model.autoppn, spec.input, context)

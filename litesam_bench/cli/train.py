@@ -20,6 +20,7 @@ Examples:
   litesam-bench train pack --data ../data/train-pack --out runs/pack
   litesam-bench train pack --data ../data/train-pack --out runs/pack --resume
   litesam-bench train pack --data ../data/train-pack --out runs/pack --evaluate 40
+  litesam-bench train pack-more --data ../data/train-pack --from runs/pack
   litesam-bench train pack --set data.crop=320 --set optim.lr=5e-4
   litesam-bench train pack --data ../data/train-pack --teacher sam-vit-b
   litesam-bench train ppn-sam-b --freeze encoder --model sam-vit-b --data /data/sa-1b
@@ -39,6 +40,12 @@ Examples:
     help="Folder of the run.  [default: train-RECIPE in the runs folder]",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path, exists=True),
+    help="Begin with the weights of this run's folder or weights file, not with random ones.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--precision",
@@ -73,6 +80,7 @@ def train(
     folders: tuple[Path, ...],
     out: Path | None,
     resume: bool,
+    start: Path | None,
     device: str,
     precision: str,
     steps: int | None,
@@ -137,6 +145,7 @@ def train(
         precision=precision,
         resume=resume,
         limit=limit or 0,
+        start=start,
         on_step=lambda entry: click.echo(_line(entry), err=True),
     )
     for path in finish_run(out, data, _device(device), precision):

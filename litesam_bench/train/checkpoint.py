@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from litesam_bench.errors import StorageError, WeightsError
+from litesam_bench.sam.checkpoint import load_state_dict_file
 
 FORMAT = 1
 LAST, PREVIOUS = "last.pt", "previous.pt"
@@ -64,6 +66,22 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     if problems:
         raise WeightsError("; ".join(problems), fix=f"remove {folder} and train again")
     return None
+
+
+def initial_weights(path: Path) -> dict[str, Tensor]:
+    """The weights to begin another run with: the last ones of a run's folder (not their average,
+    which a high learning rate would leave behind at once), or those of a weights file.
+
+    Raises:
+        WeightsError: nothing there, or nothing that can be read.
+    """
+    if not path.is_dir():
+        return {name: value.float() for name, value in load_state_dict_file(path).items()}
+    state = load_checkpoint(path)
+    if state is None:
+        raise WeightsError(f"{path} holds no run", fix="give the folder of a run, or weights")
+    weights: dict[str, Tensor] = state["model"]
+    return weights
 
 
 def append_log(path: Path, entry: Mapping[str, Any]) -> None:

@@ -138,7 +138,7 @@ def evaluate_run(
             f"recipe {recipe.name} holds nothing out of {', '.join(map(str, folders))}",
             fix="evaluate with litesam-bench zeroshot instead",
         )
-    model = build_model(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(recipe).to(memory_format=torch.channels_last)
     model.load_state_dict(state["ema"])
     spaced = np.linspace(0, len(indices) - 1, min(limit, len(indices))).round().astype(np.int64)
     return evaluate(model.to(device), shards, indices[spaced], recipe.data.frame, precision)

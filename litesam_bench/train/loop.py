@@ -29,8 +29,10 @@ from litesam_bench.errors import ModelOutputError, UsageError
 from litesam_bench.lite_sam.autoppn import AutoPpnConfig
 from litesam_bench.lite_sam.configs import BACKBONES
 from litesam_bench.lite_sam.model import LiteSam, LiteSamConfig, build
+from litesam_bench.sam.checkpoint import load_strict
 from litesam_bench.train.checkpoint import (
     append_log,
+    initial_weights,
     load_checkpoint,
     save_checkpoint,
     truncate_log,
@@ -118,8 +120,7 @@ def build_step(recipe: Recipe, device: torch.device) -> tuple[nn.Module, nn.Modu
     else:
         trained = build_model(recipe)
         step = TrainStep(trained, recipe.loss, recipe.data.frame, recipe.data.frame_stride)
-    # torch's types do not know the argument
-    step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    step.to(memory_format=torch.channels_last)
     step.to(device).train()
     return trained, step
 
@@ -211,6 +212,7 @@ def train(
     precision: str = "bf16",
     resume: bool = False,
     limit: int = 0,
+    start: Path | None = None,
     on_step: Any = None,
 ) -> Path:
     """Train a recipe on some folders of SA-1B-format data.
@@ -220,6 +222,8 @@ def train(
         precision: of the forward pass, `bf16`, `fp16` (CUDA only) or `fp32`.
         resume: continue from `out`; the recipe must be the one it was started with.
         limit: train on this many pairs only, 0 for all.
+        start: initial weights, see `checkpoint.initial_weights`; random without. A run that is
+            resumed has weights of its own.
         on_step: called with every log entry; for progress bars and tests.
 
     Returns:
@@ -229,6 +233,7 @@ def train(
         DataError: no usable training data.
         UsageError: `out` holds another run.
         ModelOutputError: the loss became NaN or infinite; the batch is saved beside the log.
+        WeightsError: `start` does not fit the recipe's model.
         StorageError: a checkpoint could not be written.
     """
     run = Run.start(device)
@@ -262,6 +267,8 @@ def train(
         optim = replace(optim, steps=math.ceil(optim.epochs * len(indices) / optim.batch))
 
     model, module = build_step(recipe, run.device)
+    if start is not None and state is None:
+        load_strict(model, initial_weights(start), source=str(start))
     average = copy.deepcopy(model).eval()
     optimiser = make_optimiser(model, optim)
     step, seconds = 0, 0.0
