@@ -15,14 +15,14 @@ from litesam_bench.cli.options import (
     runs_option,
 )
 
-DEFAULT_MODELS = "oracle,felz-hutt,lite-sam"
+DEFAULT_MODELS = "oracle,felz-hutt,slic,lite-sam"
 
 
 @click.command(
     epilog="""\b
 Examples:
   litesam-bench segevery --limit 4
-  litesam-bench segevery --model oracle,felz-hutt --dataset coco
+  litesam-bench segevery --model oracle,felz-hutt,slic --dataset coco
   litesam-bench segevery --model lite-sam --sampler autoppn:256 --dataset coco
   litesam-bench segevery --model sam-vit-b --sampler grid:64 --dataset lvis --device cuda
   litesam-bench segevery --model mobile-sam --sampler object-aware --boxes yolo.json"""
@@ -46,7 +46,8 @@ Examples:
     "--protocol",
     "protocol_name",
     default=None,
-    help="ar-sam (default), ar-default-amg, ar-object-aware; ar-bsds for --dataset bsds.",
+    help="ar-sam (default), ar-sam-iou, ar-default-amg, ar-object-aware; ar-bsds for "
+    "--dataset bsds.",
 )
 @click.option(
     "--boxes",
@@ -87,8 +88,8 @@ def segevery(
     """Segment everything: mask AR@10/100/1000 of class-agnostic proposals.
 
     Prompts come from a sampler, masks from the steps of SAM's automatic mask generator; systems
-    with a way of their own (oracle, felz-hutt) use that. Proposals are journaled image by image:
-    stop the command at any time and run it again to go on. This command measures no speed:
+    with a way of their own (oracle, felz-hutt, slic) use that. Proposals are journaled image by
+    image: stop the command at any time and run it again to go on. This command measures no speed:
     litesam-bench segevery-time does.
     """
     from litesam_bench import paths, pipeline, registry, weights

@@ -58,6 +58,14 @@ PRESETS = {
             config=UNFILTERED,
         ),
         SegEveryProtocol(
+            name="ar-sam-iou",
+            summary="ar-sam ranked by predicted IoU alone: no absolute threshold anywhere, so a "
+            "system whose predicted IoU is low but in the right order loses nothing",
+            source="ours; the same masks as ar-sam, so that the ranking key's part is visible",
+            config=UNFILTERED,
+            rank_key="iou",
+        ),
+        SegEveryProtocol(
             name="ar-default-amg",
             summary="SAM's automatic mask generator as shipped, ranked the same way",
             source="facebookresearch/segment-anything automatic_mask_generator.py",

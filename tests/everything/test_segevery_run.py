@@ -151,6 +151,10 @@ def test_annotators_are_matched_one_by_one() -> None:
 def test_protocols() -> None:
     assert protocols.get("ar-sam@1").config.box_nms_thresh == 0.9
     assert protocols.get("ar-default-amg").config.pred_iou_thresh == 0.88
+    by_iou, by_mean = protocols.get("ar-sam-iou"), protocols.get("ar-sam")
+    assert by_iou.config == by_mean.config  # the same masks, in another order
+    assert (by_iou.rank_key, by_mean.rank_key) == ("iou", "mean")
+    assert by_iou.config.pred_iou_thresh == by_iou.config.stability_thresh == 0
     with pytest.raises(UsageError, match="ar-same"):
         protocols.get("ar-same")
     with pytest.raises(UsageError):
