@@ -15,9 +15,9 @@ ends, so a stopped run goes on where it was.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,9 +35,10 @@ from litesam_bench.edges.collect import FloatArray, ImageCounts, thresholds_of
 from litesam_bench.edges.journal import CountsJournal, Line
 from litesam_bench.edges.maps import EdgeMap, Segmentations, find_map, read_map
 from litesam_bench.edges.matching import match_sequence
+from litesam_bench.edges.pool import worker_pool
 from litesam_bench.edges.ridges import suppress
 from litesam_bench.edges.thinning import thin
-from litesam_bench.errors import DataError
+from litesam_bench.errors import BenchError, DataError
 from litesam_bench.records.files import canonical_json, sha256_text
 
 VERSION = 1  # raise it when the same maps would give other counts
@@ -130,8 +131,10 @@ def evaluate(
         workers: processes; each needs about 250 MB.
         advance: called as each image is done, with its id and whether the journal had it.
 
-    Raises DataError: no map at all, a map that cannot be read or whose size is not that of its
-        ground truth, segmentations of different number.
+    Raises:
+        DataError: no map at all, a map that cannot be read or whose size is not that of its ground
+            truth, segmentations of different number.
+        BenchError: a worker was ended from outside.
     """
     maps = {image.image_id: find_map(maps_dir, image.image_id) for image in data.images}
     if not any(maps.values()):
@@ -191,13 +194,17 @@ def _run(
         for task in todo:
             yield count_file(*task, settings)
         return
-    # "spawn": forking a process that has threads can hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
+    with worker_pool(min(workers, len(todo))) as pool:
         futures = [pool.submit(count_file, *task, settings) for task in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise BenchError(
+                "a worker process was ended from outside, most often because memory ran out",
+                fix=f"run the command again with fewer than {workers} --workers; "
+                "images that are done are kept",
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -10,10 +10,9 @@ mean of ODS, OIS and AP; the table goes to `results/tuning/edges-<name>.md`, and
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ import click
 from litesam_bench.edges.boundary_gt import BoundaryImage
 from litesam_bench.edges.classical import Canny, ClassicalDetector, FelzHutt, Sobel
 from litesam_bench.edges.collect import ImageCounts, Scores
+from litesam_bench.edges.pool import worker_pool
 
 GRIDS: dict[str, tuple[ClassicalDetector, ...]] = {
     "sobel": tuple(Sobel(*choice) for choice in itertools.product((False, True), repeat=3)),
@@ -113,8 +113,7 @@ def main(
     from litesam_bench.records.files import write_atomic
 
     images = tuning_images(paths.data_root(data_root) / "bsds500", every)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         for name in names or GRIDS:
             rows = rank(GRIDS[name], images, pool)
             path = paths.results_root(results) / "tuning" / f"edges-{name}.md"
