@@ -127,6 +127,16 @@ def window_merge(x: Tensor, window: int, height: int, width: int) -> Tensor:
     return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
+def sam_neck(dim: int, out_dim: int) -> nn.Sequential:
+    """The end of SAM's image encoder and of many descendants': `dim` to `out_dim` channels."""
+    return nn.Sequential(
+        nn.Conv2d(dim, out_dim, kernel_size=1, bias=False),
+        LayerNorm2d(out_dim),
+        nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False),
+        LayerNorm2d(out_dim),
+    )
+
+
 class ImageEncoderViT(nn.Module):
     """(B, 3, S, S) to an embedding (B, out_dim, S / patch, S / patch), S = `image_size`."""
 
@@ -140,12 +150,7 @@ class ImageEncoderViT(nn.Module):
             ViTBlock(config, window=0 if i in config.global_blocks else config.window)
             for i in range(config.depth)
         )
-        self.neck = nn.Sequential(
-            nn.Conv2d(config.dim, config.out_dim, kernel_size=1, bias=False),
-            LayerNorm2d(config.out_dim),
-            nn.Conv2d(config.out_dim, config.out_dim, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(config.out_dim),
-        )
+        self.neck = sam_neck(config.dim, config.out_dim)
 
     def forward(self, images: Tensor) -> Features:
         x = self.patch_embed(images) + self.pos_embed
