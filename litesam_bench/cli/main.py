@@ -66,8 +66,14 @@ COMMANDS: dict[str, LazyCommand] = {
         "litesam_bench.cli.edges", "edges", "Zero-shot edges: boundary benchmark on BSDS500."
     ),
     "train": LazyCommand("litesam_bench.cli.train", "train", "Train Lite-SAM by a named recipe."),
+    "ablate": LazyCommand(
+        "litesam_bench.cli.ablate", "ablate", "The poster's ablations, scaled down."
+    ),
     "report": LazyCommand(
         "litesam_bench.cli.report", "report", "Write the papers' tables from records."
+    ),
+    "check": LazyCommand(
+        "litesam_bench.cli.check", "check", "Hold an adapter to its contract and to its upstream."
     ),
     "models": LazyCommand("litesam_bench.cli.models", "models", "Systems that can be measured."),
     "protocols": LazyCommand(

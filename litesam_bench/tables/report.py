@@ -14,6 +14,7 @@ from litesam_bench.errors import StorageError
 from litesam_bench.records.files import write_atomic
 from litesam_bench.records.schema import Record
 from litesam_bench.tables import (
+    ablations,
     backbones,
     edges,
     efficientvit,
@@ -40,6 +41,7 @@ BUILDERS: tuple[Builder, ...] = (
     zeroshot.build,
     backbones.build,
     litevit_blocks.build,
+    ablations.build,
     efficientvit.build,
     edges.build,
     segevery.build,

@@ -64,7 +64,7 @@ def observe(
             boxes = np.stack([tight_box(mask) for mask in masks]).astype(np.float64)
             points = np.array([first_click(mask) for mask in masks], np.float64)[:, None]
             pixels = preprocess(raw.image, frame, rule).to(device)
-            truth = _at_decoder(torch.from_numpy(masks).to(device), frame)
+            truth = at_decoder(torch.from_numpy(masks).to(device), frame)
             with autocast(device, precision):
                 features = model.encode(pixels.contiguous(memory_format=torch.channels_last))
                 xy = torch.as_tensor(frame.to_network(points), dtype=torch.float32, device=device)
@@ -72,7 +72,7 @@ def observe(
                 labels = torch.ones(len(masks), 1, dtype=torch.long, device=device)
                 by_box, _ = model.decode(features, frame.network_hw, boxes=sides)
                 by_point, _ = model.decode(features, frame.network_hw, points=xy, labels=labels)
-            reached += [_iou(by_box > 0, truth), _iou(by_point > 0, truth)]
+            reached += [mask_iou(by_box > 0, truth), mask_iou(by_point > 0, truth)]
     finally:
         handle.remove()
     return Observed(torch.cat(inputs), torch.cat(reached))
@@ -102,7 +102,7 @@ def fit_iou_head(
         return float(F.mse_loss(head(observed.inputs), observed.reached))
 
 
-def _at_decoder(masks: Tensor, frame: Frame) -> Tensor:
+def at_decoder(masks: Tensor, frame: Frame) -> Tensor:
     """(N, H, W) 0/1 to (N, h, w) bool at the decoder's resolution, padding included."""
     height, width = frame.network_hw
     resized = F.interpolate(masks[:, None].float(), frame.resized_hw, mode="bilinear")
@@ -111,8 +111,8 @@ def _at_decoder(masks: Tensor, frame: Frame) -> Tensor:
     return F.interpolate(padded, (height // 4, width // 4), mode="area")[:, 0] > 0.5
 
 
-def _iou(masks: Tensor, truth: Tensor) -> Tensor:
-    """(N, T, h, w) and (N, h, w) to (N, T)."""
+def mask_iou(masks: Tensor, truth: Tensor) -> Tensor:
+    """IoU of N x T masks with N others: (N, T, h, w) and (N, h, w) to (N, T)."""
     both = (masks & truth[:, None]).sum((2, 3))
     either = (masks | truth[:, None]).sum((2, 3))
     return both / either.clamp(min=1)

@@ -61,7 +61,7 @@ def frozen_step(
 
     Raises:
         UsageError: the system is unknown or no SAM descendant, or frame and crop are not its
-            input, for which its positions were learned.
+            input, for which its positions were learned (Lite-SAM has none).
         WeightsError: its checkpoint is missing.
     """
     from litesam_bench.registry import resolve
@@ -77,7 +77,9 @@ def frozen_step(
     )
     if rule.rule == "none":
         raise no_embedding
-    if (frame, crop) != (rule.size, rule.size):
+    # Lite-SAM is made of convolutions and takes crops too; others have learned positions
+    whole = (rule.size, rule.size)
+    if (frame, crop) != whole and (system.spec.family != "lite-sam" or frame != rule.size):
         raise UsageError(
             f"{system_name} takes inputs of {rule.size} pixels, not crops of {crop} from {frame}",
             fix=f"--set data.frame={rule.size} --set data.crop={rule.size}",

@@ -96,11 +96,12 @@ def split(shards: ShardSet, sources: dict[str, str], recipe: Recipe) -> Split:
 
 def build_model(recipe: Recipe) -> LiteSam:
     """Lite-SAM as the recipe wants it, with random weights that depend on its seed alone."""
-    config = LiteSamConfig(vit=BACKBONES[recipe.backbone], ppn=_ppn_config(recipe))
+    config = LiteSamConfig(vit=BACKBONES[recipe.backbone], ppn=ppn_config(recipe))
     return build(config, recipe.seed)
 
 
-def _ppn_config(recipe: Recipe) -> AutoPpnConfig:
+def ppn_config(recipe: Recipe) -> AutoPpnConfig:
+    """The variant of AutoPPN that the recipe trains."""
     return AutoPpnConfig(stem=recipe.ppn_stem, grouped=recipe.ppn_grouped)  # type: ignore[arg-type]
 
 
@@ -114,7 +115,7 @@ def build_step(recipe: Recipe, device: torch.device) -> tuple[nn.Module, nn.Modu
     if recipe.encoder:
         data = recipe.data
         step = frozen_step(
-            recipe.encoder, data.frame, data.crop, _ppn_config(recipe), recipe.loss, recipe.seed
+            recipe.encoder, data.frame, data.crop, ppn_config(recipe), recipe.loss, recipe.seed
         )
         trained = step.ppn
     else:

@@ -46,9 +46,16 @@ def test_only_autoppn_learns(pairs: Path, tmp_path: Path) -> None:
 
 
 def test_the_encoder_keeps_its_input_size() -> None:
-    with pytest.raises(UsageError, match="inputs of 640") as error:
-        build_step(recipe("data.crop=256"), torch.device("cpu"))
-    assert "data.crop=640" in error.value.fix
+    with pytest.raises(UsageError, match="inputs of 1024") as error:
+        build_step(recipe("encoder=sam-vit-b", "data.crop=256"), torch.device("cpu"))
+    assert "data.crop=1024" in error.value.fix
+    with pytest.raises(UsageError, match="inputs of 640"):
+        build_step(recipe("data.frame=1024", "data.crop=256"), torch.device("cpu"))
+
+
+def test_lite_sams_encoder_takes_crops() -> None:
+    _, step = build_step(recipe("data.crop=256"), torch.device("cpu"))
+    assert step.training
 
 
 def test_a_system_without_an_embedding_cannot_be_frozen() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from litesam_bench.errors import ModelOutputError, UsageError
+from litesam_bench.errors import ModelOutputError, UsageError, WeightsError
 from litesam_bench.train import loop
 from litesam_bench.train.checkpoint import load_checkpoint, read_log
 from litesam_bench.train.loop import learning_rate, train
@@ -256,3 +256,25 @@ def test_a_recipe_survives_its_json(pairs: Path, tmp_path: Path) -> None:
     state = load_checkpoint(out)
     assert state is not None
     assert json.loads(state["recipe"])["data"]["crop"] == 64
+
+
+def test_a_run_begins_with_another_ones_weights(pairs: Path, tmp_path: Path) -> None:
+    train(tiny("optim.steps=2"), [pairs], tmp_path / "first", precision="fp32")
+    start = load_checkpoint(tmp_path / "first")
+    assert start is not None
+    still = tiny("optim.steps=1", "optim.lr=0.0", "seed=5")
+    train(still, [pairs], tmp_path / "second", precision="fp32", start=tmp_path / "first")
+    end = load_checkpoint(tmp_path / "second")
+    assert end is not None
+    assert end["step"] == 1  # its own schedule
+    for name, value in start["model"].items():  # without a learning rate nothing moves
+        assert torch.equal(end["model"][name], value), name
+
+
+def test_weights_of_another_model_are_no_beginning(pairs: Path, tmp_path: Path) -> None:
+    train(tiny("optim.steps=1"), [pairs], tmp_path / "first", precision="fp32")
+    with pytest.raises(WeightsError, match="another architecture"):
+        train(tiny("ppn_stem=conv"), [pairs], tmp_path / "second", start=tmp_path / "first")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsError, match="holds no run"):
+        train(tiny(), [pairs], tmp_path / "third", start=tmp_path / "empty")
