@@ -78,11 +78,32 @@ class MaskDecoder(nn.Module):
             logits: (N, multimask + 1, 4h, 4w); mask 0 is the single-mask token's.
             iou: (N, multimask + 1) predicted IoU.
         """
+        tokens, image = self._attend(features, image_pe, sparse, dense, self._output_tokens())
+        upscaled = self._upscale(image, features)  # (N, D / 8, 4h, 4w)
+        kernels = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )
+        return self._correlate(kernels, upscaled), self.iou_prediction_head(tokens[:, 0])
+
+    def _output_tokens(self) -> Tensor:
+        """What is learned about the outputs, (1 + masks, D): predicted IoU, then one per mask."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
+    def _attend(
+        self,
+        features: Features,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        output_tokens: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The two-way transformer: tokens (N, outputs + T, D), the outputs' first, and the image
+        as each prompt sees it, (N, D, h, w)."""
         batch, _, height, width = features.embedding.shape
         # under autocast, one float32 summand would keep the whole image in float32
         dtype = features.embedding.dtype
         image_pe, sparse, dense = image_pe.to(dtype), sparse.to(dtype), dense.to(dtype)
-        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).to(dtype)
+        output_tokens = output_tokens.to(dtype)
         tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         tokens = torch.unflatten(tokens, 0, (batch, -1))  # (B, M, T, D)
 
@@ -92,15 +113,14 @@ class MaskDecoder(nn.Module):
         position = image_pe.unsqueeze(1).flatten(3).transpose(2, 3)
         tokens, image = self.transformer(image, position, tokens)
 
-        tokens = tokens.flatten(0, 1)
         image = torch.unflatten(image.flatten(0, 1).transpose(1, 2), 2, (height, width))
-        upscaled = self._upscale(image, features)  # (N, D / 8, 4h, 4w)
-        kernels = torch.stack(
-            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )
-        pixels = upscaled.permute(0, 2, 3, 1).flatten(1, 2)  # a view: convolutions are NHWC here
-        logits = torch.unflatten(kernels @ pixels.transpose(1, 2), 2, upscaled.shape[2:])
-        return logits, self.iou_prediction_head(tokens[:, 0])
+        return tokens.flatten(0, 1), image
+
+    @staticmethod
+    def _correlate(kernels: Tensor, pixels: Tensor) -> Tensor:
+        """Kernels (N, M, C) with pixels (N, C, h, w): logits (N, M, h, w)."""
+        rows = pixels.permute(0, 2, 3, 1).flatten(1, 2)  # a view: convolutions are NHWC here
+        return torch.unflatten(kernels @ rows.transpose(1, 2), 2, pixels.shape[2:])
 
     def _upscale(self, image: Tensor, features: Features) -> Tensor:
         """(N, D, h, w) to (N, D / 8, 4h, 4w)."""
