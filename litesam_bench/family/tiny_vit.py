@@ -18,13 +18,6 @@ from litesam_bench.sam.mask_decoder import Features, MaskDecoder, MaskDecoderCon
 from litesam_bench.sam.model import Sam
 from litesam_bench.sam.prompt_encoder import PromptEncoder, PromptEncoderConfig
 
-UNUSED = tuple(
-    f"image_encoder.{layer}.{kind}"
-    for layer in ("norm_head", "head")
-    for kind in ("weight", "bias")
-)
-"""The classifier's parameters: official checkpoints still carry them, no encoder uses them."""
-
 _RENAMED = (
     (r"patch_embed\.seq\.0\.", "patch_embed.conv1."),
     (r"patch_embed\.seq\.2\.", "patch_embed.conv2."),
