@@ -142,7 +142,7 @@ def systems() -> Registry[System]:
     found: Registry[System] = Registry("system", list_command="litesam-bench models list")
     for path in sorted(paths.baselines_dir().glob("*.py")):
         if not path.name.startswith("_"):
-            _add(found, _from_file(path))
+            _add(found, from_file(path))
     for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         _add(found, _from_entry_point(entry))
     return found
@@ -176,7 +176,7 @@ def _expand(word: str, known: Registry[System]) -> list[System]:
         path = Path(file["path"]).resolve()
         group = [system for system in known if system.source == path]
         if not group:
-            group = _from_file(path)
+            group = from_file(path)
             _add(known, group)
         return _choose(word, group, file["name"], known)
     family, _, name = word.partition(":")
@@ -204,8 +204,8 @@ def _add(registry: Registry[System], found: list[System]) -> None:
         registry.add(system.spec.name, system, source=system.source)
 
 
-def _from_file(path: Path) -> list[System]:
-    """The systems of one adapter file."""
+def from_file(path: Path) -> list[System]:
+    """The systems of one adapter file. Raises UsageError when it is missing or broken."""
     if not path.is_file():
         raise UsageError(
             f"no such adapter file: {path}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from litesam_bench.types import Capabilities
+from litesam_bench.types import Capabilities, DType
 
 TrainingStatus = Literal["trained", "untrained", "not-applicable"]
 
@@ -53,7 +53,9 @@ class SystemSpec:
     published: key of the row in results/published, "" when no paper prints it.
     training_data: "" for systems that are not trained. `not_zero_shot_on` names datasets whose
         domain the training data contains: their rows carry the footnote.
+    companions: further official files that must lie beside `weights`, where one is not all.
     allow_missing, allow_unexpected: exact state-dict keys that may be absent or extra.
+    overflows_in: half precisions in which the network is known to leave the range of numbers.
     """
 
     name: str
@@ -62,6 +64,7 @@ class SystemSpec:
     capabilities: Capabilities
     input: InputSpec = field(default_factory=InputSpec)
     weights: Weights | None = None
+    companions: tuple[Weights, ...] = ()
     training: TrainingStatus = "trained"
     training_data: str = ""
     not_zero_shot_on: tuple[str, ...] = ()
@@ -72,4 +75,5 @@ class SystemSpec:
     extra: str = ""  # the pip extra that must be installed: "ultralytics", "timm", ...
     allow_missing: tuple[str, ...] = ()
     allow_unexpected: tuple[str, ...] = ()
+    overflows_in: tuple[DType, ...] = ()
     notes: str = ""
