@@ -141,7 +141,7 @@ def next_prompts(
     """The prompts of round `round_number` (the first is 0), from the masks of the one before.
 
     A mask prompt carries the chosen mask's logits. A click is added to all earlier ones; refinement
-    clicks of prompts with nothing left to correct are padding (label -1).
+    clicks of prompts with nothing left to correct are null points.
     """
     import torch
 
@@ -161,7 +161,7 @@ def next_prompts(
     if protocol.refine_rule == "mask-feedback":
         return prompts
     new = np.zeros((len(prompts), 1, 2))
-    labels = np.full((len(prompts), 1), -1, np.int64)
+    labels = np.full((len(prompts), 1), clicks.NULL_LABEL, np.int64)
     for n in range(len(prompts)):
         full = masks.to_image(chosen[n : n + 1].float())[0] > masks.threshold
         predicted, truth = full.cpu().numpy(), rle.decode(truths[n]).astype(bool)

@@ -129,7 +129,8 @@ class Prompts:
     """N prompts for one image, each with the same number of points.
 
     points: (N, P, 2) float64 xy in original pixels, or None.
-    labels: (N, P) int64, 1 foreground, 0 background, -1 padding, or None.
+    labels: (N, P) int64, 1 foreground, 0 background, -1 padding, -2 a null point (EdgeSAM's
+        evaluation: an embedding of zeros; padding for systems without it), or None.
     boxes:  (N, 4) float64 XYXY in original pixels, or None.
     low_res_logits: (N, 1, h, w) float32 mask prompt at the decoder's resolution, or None.
     ids:    what each prompt was made from: annotation ids, or detection indices.

@@ -143,6 +143,8 @@ def _run(region: BoolMask) -> npt.NDArray[np.int64]:
 EDGESAM_FRAME = 1024
 EDGESAM_LOW_RES = 256
 EDGESAM_MIN_ERROR_PX = 10
+NULL_LABEL = -2
+"""EdgeSAM's null point: a token of zeros, where padding (-1) is a token that was learned."""
 _DT_H = 0.35  # kornia's smoothing of the minimum
 
 
@@ -209,7 +211,7 @@ def random_error_pixel(
 
     Both masks are compared on a 256x256 grid over the 1024 frame; the drawn cell's top left corner
     is the click, in original pixels. None if fewer than 10 cells are wrong (EdgeSAM then sends a
-    null point).
+    null point, see `NULL_LABEL`).
 
     Upstream seeds one generator for the whole run, so its clicks depend on the number of GPUs and
     of earlier instances. Here each draw has its own seed, (annotation id, round), and is

@@ -90,7 +90,8 @@ class PromptEncoder(nn.Module):
         Args:
             frame_hw: size of the network frame, which normalises the coordinates.
             points: (N, P, 2) xy in network pixels.
-            labels: (N, P) 1 foreground, 0 background, -1 padding.
+            labels: (N, P) 1 foreground, 0 background, -1 padding, -2 a null point: zeros, as in
+                EdgeSAM's prompt encoder, by which its evaluation runs SAM too.
             boxes: (N, 4) XYXY in network pixels.
             masks: (N, 1, 4h, 4w) logits at the decoder's resolution, for an embedding of (h, w).
 
@@ -139,6 +140,7 @@ class PromptEncoder(nn.Module):
         labels = labels.unsqueeze(-1)
         padding = self.not_a_point_embed.weight.expand_as(encoding)
         encoding = torch.where(labels == -1, padding, encoding)
+        encoding = torch.where(labels == -2, 0.0, encoding)
         background, foreground, _, _ = self._kinds()
         encoding = torch.where(labels == 0, encoding + background, encoding)
         return torch.where(labels == 1, encoding + foreground, encoding)
