@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import IO
 
 import safetensors.torch
 import torch
@@ -21,7 +24,8 @@ def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a `.safetensors` file or a PyTorch checkpoint, on the CPU.
 
     A pickle is read with `weights_only=True`: code inside it never runs. `{"model": ...}` and
-    `{"state_dict": ...}` are unwrapped.
+    `{"state_dict": ...}` are unwrapped. The names of several state dicts in one file get its keys
+    in front: `{"encoder": {"conv.weight": ...}, ...}` gives `encoder.conv.weight`.
 
     Raises:
         WeightsError: missing, truncated or corrupt file; a pickle that contains anything but
@@ -34,14 +38,23 @@ def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: object = safetensors.torch.load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with _open(path) as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is not a plain checkpoint: it is corrupt, or it holds objects other than"
             " tensors, which would run code when read; nothing in it was run",
             fix="use the official checkpoint, or save its state_dict() as .safetensors",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, SafetensorError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        SafetensorError,
+        zipfile.BadZipFile,
+    ) as error:
         raise WeightsError(f"{path} is truncated or corrupt: {error}", fix=_FETCH_AGAIN) from error
 
     if isinstance(content, Mapping):
@@ -53,13 +66,43 @@ def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a state dict", fix=_FETCH_AGAIN
         )
-    for name, value in content.items():
+    state: dict[str, Tensor] = {}
+    for name, value in _one_level(content).items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise WeightsError(
                 f"{path} is not a state dict: {name!r} is a {type(value).__name__}",
                 fix="give a file with one tensor per parameter name",
             )
-    return dict(content)
+        state[name] = value
+    return state
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The checkpoint's bytes: the file itself, or the one that a `.zip` holds.
+
+    A PyTorch checkpoint is a zip archive too, but its members lie in a folder.
+    """
+    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inner = [
+                name
+                for name in archive.namelist()
+                if name.endswith((".pt", ".pth")) and not name.startswith("__MACOSX/")
+            ]
+            if len(inner) == 1:
+                return io.BytesIO(archive.read(inner[0]))  # torch seeks, a member cannot
+    return path.open("rb")
+
+
+def _one_level(content: Mapping[object, object]) -> dict[object, object]:
+    """The entries of mappings inside a mapping as entries of their own, `key.inner key`."""
+    flat: dict[object, object] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": entry for inner, entry in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def load_strict(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,25 @@ def test_reads_plain_and_wrapped_checkpoints(
     read = load_state_dict_file(tmp_path / "w.pth")
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
+
+
+def test_reads_the_one_checkpoint_in_a_zip(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save({"model": state}, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.pt.zip", "w") as archive:
+        archive.write(tmp_path / "w.pt", "w.pt")
+        archive.writestr("__MACOSX/._w.pt", b"what a Mac adds")
+    read = load_state_dict_file(tmp_path / "w.pt.zip")
+    assert all(torch.equal(read[name], state[name]) for name in state)
+
+
+def test_code_in_a_zipped_pickle_never_runs(tmp_path: Path) -> None:
+    trace, path = tmp_path / "ran", tmp_path / "w.pt.zip"
+    torch.save({"weight": Malicious(trace)}, tmp_path / "w.pt")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(tmp_path / "w.pt", "w.pt")
+    with pytest.raises(WeightsError, match="is not a plain checkpoint"):
+        load_state_dict_file(path)
+    assert not trace.exists()
 
 
 def test_reads_safetensors(tmp_path: Path, state: dict[str, Tensor]) -> None:
