@@ -69,50 +69,34 @@ def require(spec: SystemSpec, *, allow_unverified: bool = False) -> Verified | N
     """
     if spec.weights is None:
         return None
-    path = path_of(spec.weights)
-    if not path.is_file() and not spec.weights.url:
-        raise WeightsError(
-            f"{path}, which comes with litesam-bench, is missing",
-            fix="install litesam-bench again",
-        )
-    if not path.is_file():
-        size = human_size(spec.weights.size_bytes) if spec.weights.size_bytes else "size unknown"
-        raise WeightsError(
-            f"{spec.name} needs its checkpoint {spec.weights.file_name} ({size}), which is not in "
-            f"{path.parent}; official URL: {spec.weights.url}",
-            fix=f"litesam-bench weights pull {spec.name}",
-        )
-    found = _known_sha256(path) or _hash(path, remember=bool(spec.weights.url))
-    return _compare(spec, path, found, allow_unverified)
+    for companion in spec.companions:  # records do not name them, so no option overrides them
+        _compare(spec.name, companion, *_hashed(spec.name, companion))
+    found = _hashed(spec.name, spec.weights)
+    if allow_unverified:
+        return Verified(*found, verified=found[1] == spec.weights.sha256)
+    return _compare(spec.name, spec.weights, *found, override=True)
 
 
 def verify(spec: SystemSpec) -> Verified | None:
     """Like `require`, but hashes the file again whatever is remembered about it."""
-    if spec.weights is not None:
-        _memo_path(path_of(spec.weights)).unlink(missing_ok=True)
+    for weights in _files(spec):
+        _memo_path(path_of(weights)).unlink(missing_ok=True)
     return require(spec)
 
 
 def state(spec: SystemSpec) -> State:
-    """What is known about a system's checkpoint without hashing anything."""
-    if spec.weights is None:
-        return "none"
-    path = path_of(spec.weights)
-    if not path.is_file():
-        return "partial" if path.with_name(path.name + ".part").is_file() else "missing"
-    # what the package ships is small, and its folder is not for notes
-    found = _known_sha256(path) if spec.weights.url else _hash(path, remember=False)
-    if found is None:
-        return "not-checked"
-    if not spec.weights.sha256:
-        return "unverified"
-    return "verified" if found == spec.weights.sha256 else "wrong-hash"
+    """What is known about a system's checkpoint without hashing anything; of several files, about
+    the first that is not here or not known to be right."""
+    states = [_file_state(weights) for weights in _files(spec)]
+    return next(
+        (found for found in states if found != "verified"), "verified" if states else "none"
+    )
 
 
 def pull(
     spec: SystemSpec, *, opener: Opener | None = None, on_progress: Progress | None = None
 ) -> Verified:
-    """Download a system's checkpoint, unless the right one is there already.
+    """Download a system's files, unless the right ones are there already.
 
     Raises:
         UsageError: the system has no checkpoint.
@@ -126,27 +110,8 @@ def pull(
             f"{spec.name} has no checkpoint to pull ({spec.notes or spec.training})",
             fix="litesam-bench weights list shows the systems that have one",
         )
-    path = path_of(spec.weights)
-    if path.exists():
-        present = require(spec)
-        assert present is not None  # it has weights
-        return present
-    try:
-        require_https(spec.weights.url)
-    except InsecureUrlError as cause:
-        raise WeightsError(
-            f"refused to download: {cause}", fix=f"copy the file by hand to {path}"
-        ) from cause
-    download(
-        spec.weights.url,
-        path,
-        sha256=spec.weights.sha256,
-        opener=https_opener() if opener is None else opener,
-        error=WeightsError,
-        retry=f"litesam-bench weights pull {spec.name}",
-        on_progress=on_progress,
-    )
-    return _compare(spec, path, _hash(path), allow_unverified=False)
+    checkpoint, *_ = [_pull(spec.name, file, opener, on_progress) for file in _files(spec)]
+    return checkpoint
 
 
 def licence_notice(spec: SystemSpec) -> str:
@@ -157,14 +122,80 @@ def licence_notice(spec: SystemSpec) -> str:
     return f"{spec.weights.file_name} is under {terms}: {spec.weights.restriction}"
 
 
-def _compare(spec: SystemSpec, path: Path, found: str, allow_unverified: bool) -> Verified:
-    assert spec.weights is not None
-    expected = spec.weights.sha256
-    if expected and found != expected and not allow_unverified:
+def _files(spec: SystemSpec) -> tuple[Weights, ...]:
+    """All files of a system, its own checkpoint first."""
+    return () if spec.weights is None else (spec.weights, *spec.companions)
+
+
+def _file_state(weights: Weights) -> State:
+    path = path_of(weights)
+    if not path.is_file():
+        return "partial" if path.with_name(path.name + ".part").is_file() else "missing"
+    # what the package ships is small, and its folder is not for notes
+    found = _known_sha256(path) if weights.url else _hash(path, remember=False)
+    if found is None:
+        return "not-checked"
+    if not weights.sha256:
+        return "unverified"
+    return "verified" if found == weights.sha256 else "wrong-hash"
+
+
+def _pull(
+    name: str, weights: Weights, opener: Opener | None, on_progress: Progress | None
+) -> Verified:
+    path = path_of(weights)
+    if not path.exists():
+        try:
+            require_https(weights.url)
+        except InsecureUrlError as cause:
+            raise WeightsError(
+                f"refused to download: {cause}", fix=f"copy the file by hand to {path}"
+            ) from cause
+        download(
+            weights.url,
+            path,
+            sha256=weights.sha256,
+            opener=https_opener() if opener is None else opener,
+            error=WeightsError,
+            retry=f"litesam-bench weights pull {name}",
+            on_progress=on_progress,
+        )
+    return _compare(name, weights, *_hashed(name, weights), override=True)
+
+
+def _hashed(name: str, weights: Weights) -> tuple[Path, str]:
+    """Path and sha256 of a file of the system `name`. Raises WeightsError when it is missing."""
+    path = path_of(weights)
+    if not path.is_file() and not weights.url:
+        raise WeightsError(
+            f"{path}, which comes with litesam-bench, is missing",
+            fix="install litesam-bench again",
+        )
+    if not path.is_file():
+        size = human_size(weights.size_bytes) if weights.size_bytes else "size unknown"
+        raise WeightsError(
+            f"{name} needs its checkpoint {weights.file_name} ({size}), which is not in "
+            f"{path.parent}; official URL: {weights.url}",
+            fix=f"litesam-bench weights pull {name}",
+        )
+    return path, _known_sha256(path) or _hash(path, remember=bool(weights.url))
+
+
+def _compare(
+    name: str, weights: Weights, path: Path, found: str, *, override: bool = False
+) -> Verified:
+    """Raise WeightsError where a hash is published and another was found.
+
+    `override`: the message names the option that accepts the file all the same.
+    """
+    expected = weights.sha256
+    if expected and found != expected:
+        option = (
+            ", or pass --allow-unverified-weights to use it all the same (the record will say so)"
+        )
         raise WeightsError(
             f"{path} has sha256 {found}, expected {expected}",
-            fix=f"delete it and run `litesam-bench weights pull {spec.name}`, or pass "
-            "--allow-unverified-weights to use it all the same (the record will say so)",
+            fix=f"delete it and run `litesam-bench weights pull {name}`{option * override}",
         )
     return Verified(path=path, sha256=found, verified=found == expected)
 
