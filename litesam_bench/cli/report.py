@@ -26,13 +26,15 @@ def report(results: Path | None, check: bool) -> None:
     """Write the tables of RESULTS/records as Markdown, CSV and LaTeX into RESULTS/tables.
 
     Published and measured numbers stand side by side; what is not measured yet stays empty. The
-    marked tables of a README.md beside RESULTS are brought up to date too.
+    figure of AR against prompts and time goes into RESULTS/figures (not compared by --check: its
+    bytes depend on the plotting library). The marked tables of a README.md beside RESULTS are
+    brought up to date too.
     Files that changed are named on stdout.
     """
     from litesam_bench import paths
     from litesam_bench.errors import DataError
     from litesam_bench.records.store import read_records
-    from litesam_bench.tables import published
+    from litesam_bench.tables import published, segevery_figure
     from litesam_bench.tables.report import render_report, stale_files, update_readme, write_report
 
     root = paths.results_root(results)
@@ -44,6 +46,7 @@ def report(results: Path | None, check: bool) -> None:
         changed = stale_files(files, folder)
     else:
         changed = write_report(records, printed, folder)
+        changed += segevery_figure.write(records, root / "figures")
     changed += update_readme(root.parent / "README.md", printed, records, write=not check)
     for path in changed:
         click.echo(path)

@@ -61,9 +61,9 @@ def _recall(
             (
                 Cell(str(record.system["display"]), tuple(record.footnotes)),
                 Cell(_sampler(record)),
+                *([Cell(printed)] if comparable else []),
                 *(cell(record, name, percent=True, digits=1) for name in _AR),
                 cell(record, "masks_per_image", percent=False, digits=0),
-                *([Cell(printed)] if comparable else []),
             )
         )
     heads = [Column(name.removeprefix("ar"), "AR@") for name in _AR[:3]]
@@ -74,12 +74,12 @@ def _recall(
         columns=(
             Column("System", align="left"),
             Column("Sampler", align="left"),
+            *([Column("AR@1000, paper")] if comparable else []),
             *heads,
             Column("masks"),
-            *([Column("AR@1000, paper")] if comparable else []),
         ),
         rows=tuple(rows),
-        context=(("Data", f"{data}, digest {digest}"), ("Protocol", preset)),
+        context=(("Data", data), ("Dataset digest", digest), ("Protocol", preset)),
         footnotes=tuple(filter(None, (str(records[0].data.get("footnote", "")),))),
         commands=("litesam-bench segevery",),
     )
@@ -97,6 +97,7 @@ def _time(
             (
                 Cell(str(record.system["display"]), tuple(record.footnotes)),
                 Cell(_sampler(record)),
+                Cell(_printed(published, record, "segevery_ms")),
                 cell(record, "median", percent=False, digits=1),
                 cell(record, "p90", percent=False, digits=1),
                 *(
@@ -106,7 +107,6 @@ def _time(
                 Cell(f"{facts['prompts']:.0f}" if "prompts" in facts else ""),
                 Cell(f"{facts['masks']:.0f}" if "masks" in facts else ""),
                 _ratio(record),
-                Cell(_printed(published, record, "segevery_ms")),
             )
         )
     return Table(
@@ -115,18 +115,19 @@ def _time(
         columns=(
             Column("System", align="left"),
             Column("Prompts from", align="left"),
+            Column("ms, paper"),
             Column("median"),
             Column("p90"),
             *(Column(phase, "median of the phase") for phase in phases),
             Column("prompts"),
             Column("masks"),
             Column("ratio [95 %]"),
-            Column("ms, paper"),
         ),
         rows=tuple(rows),
         context=(
             ("Device", f"{device}, {dtype}"),
-            ("Data", f"{data}, digest {digest}"),
+            ("Data", data),
+            ("Dataset digest", digest),
             ("Protocol", name),
         ),
         footnotes=("The paper's times are of a device that it does not name.",),

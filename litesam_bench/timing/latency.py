@@ -148,6 +148,10 @@ class Ratio:
     low: float
     high: float
 
+    def times(self, factor: float) -> Ratio:
+        """The ratio per unit, where one of the two was given `factor` times as much to do."""
+        return Ratio(self.value * factor, self.low * factor, self.high * factor)
+
 
 Timed = Callable[[Item, PhaseTimer], Mapping[str, float] | None]
 """What is timed: works on an item, marks its phases on the timer, and may return facts."""
@@ -167,7 +171,8 @@ def measure(
     Args:
         systems: by name; they take turns on every item.
         repeats: rounds over all items.
-        warm_up_limit: most calls of a system before its first sample.
+        warm_up_limit: most calls of a system before its first sample; 0 where the caller has
+            warmed it up on something smaller (then its peak memory is unknown).
         progress: called after every sample.
 
     Raises:
@@ -178,6 +183,9 @@ def measure(
     warmed: dict[str, int] = {}
     peaks: dict[str, int | None] = {}
     for name, run in systems.items():
+        if warm_up_limit == 0:
+            warmed[name], peaks[name] = 0, None
+            continue
         reset_peak(device)
         once = partial(run, items[0], PhaseTimer(device))
         warmed[name] = warm_up(once, device=device, limit=warm_up_limit)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
 
 from litesam_bench.records.schema import Coverage, Metric, Record
-from litesam_bench.tables import published, segevery
+from litesam_bench.tables import published, segevery, segevery_figure
+from litesam_bench.tables.report import render_report
 
 PUBLISHED = published.by_ref(published.all_tables())
 
@@ -52,10 +56,9 @@ def time(device: str, sampler: str = "grid:32", dtype: str = "fp32") -> Record:
 def test_recall_stands_beside_the_papers_only_on_its_own_set() -> None:
     (table,) = segevery.build(PUBLISHED, [recall()])
     texts = [cell.text for cell in table.rows[0]]
-    assert texts[:2] == ["SAM-B", "grid:32"]
-    assert "55.1" in texts  # ours and the paper's agree here
-    assert texts[-1] == "55.1"
-    assert texts[-2] == "900"
+    assert texts[:3] == ["SAM-B", "grid:32", "55.1"]  # the paper's
+    assert "55.1" in texts[3:]  # ours agrees here
+    assert texts[-1] == "900"
     (subset,) = segevery.build(PUBLISHED, [recall(footnote="subset, 124 images")])
     assert len(subset.columns) == len(table.columns) - 1
     assert subset.footnotes == ("subset, 124 images",)
@@ -82,6 +85,57 @@ def test_devices_never_share_a_table() -> None:
         "Milliseconds on GPU B, fp32",
     ]
     rows = {row[1].text: [cell.text for cell in row] for row in tables[1].rows}
-    assert rows["grid:32"][2:6] == ["2000.0", "2100.0", "1500.0", "500.0"]
-    assert rows["grid:32"][-2:] == ["1.00 [0.90, 1.10]", "2084"]
-    assert rows["autoppn:256-points"][-1] == "120 (17.3x up)"
+    assert rows["grid:32"][2:7] == ["2084", "2000.0", "2100.0", "1500.0", "500.0"]
+    assert rows["grid:32"][-1] == "1.00 [0.90, 1.10]"
+    assert rows["autoppn:256-points"][2] == "120 (17.3x up)"
+
+
+def test_the_index_lists_them() -> None:
+    files = render_report(PUBLISHED, [recall(), time("GPU A")])
+    lines = [line for line in files["README.md"].splitlines() if "segevery" in line]
+    assert len(lines) == 2
+    assert all("coco-val2017, digest abcdef012345" in line for line in lines)
+
+
+# --- figure --------------------------------------------------------------------------------------
+
+
+def measured(sampler: str, ar: float, system: str = "lite-sam") -> Record:
+    return replace(recall(system, sampler), metrics={"ar1000": metric(ar)})
+
+
+def test_samplers_by_number_of_prompts() -> None:
+    assert segevery_figure.sampling("grid:16") == ("grid", 256)
+    assert segevery_figure.sampling("autoppn:64-boxes") == ("boxes", 64)
+    for other in ("own", "hierarchical:32", "object-aware:1f2e", "grid:16/2", "autoppn:64"):
+        assert segevery_figure.sampling(other) is None
+
+
+def test_the_figure_shows_what_is_comparable() -> None:
+    records = [
+        measured("grid:16", 0.3),
+        measured("grid:8", 0.2),
+        measured("autoppn:64-points", 0.25),
+        measured("own", 0.28, "felz-hutt"),
+        measured("own", 1.0, "oracle"),
+        measured("grid:8", 0.1, "sam-b"),  # nothing to compare it with
+        replace(measured("autoppn:64-boxes", 0.9), status="partial"),
+    ]
+    slow = replace(time("GPU A", "grid:8"), system={**records[0].system})
+    (row,) = segevery_figure.panels([*records, slow])
+    assert list(row.lines) == ["grid", "points"]
+    assert [(p.prompts, p.ar, p.ms) for p in row.lines["grid"]] == [
+        (64, 0.2, 2000.0),
+        (256, 0.3, None),
+    ]
+    assert row.references == {"FELZ-HUTT": 0.28, "ORACLE": 1.0}
+    assert row.device == "GPU A, fp32"
+
+
+def test_the_figure_is_the_same_twice_and_only_written_when_it_changes(tmp_path: Path) -> None:
+    records = [measured("grid:8", 0.2), measured("autoppn:64-points", 0.25)]
+    assert segevery_figure.write([], tmp_path) == []
+    assert segevery_figure.write(records, tmp_path) == [tmp_path / segevery_figure.NAME]
+    assert segevery_figure.write(records, tmp_path) == []
+    with Image.open(tmp_path / segevery_figure.NAME) as picture:
+        assert picture.size == (1200, 516)
