@@ -56,7 +56,9 @@ class Manifest:
 
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest. Raises DataError naming the line that does not follow the form."""
-    wrapper, comments, tensors = "", [], {}
+    wrapper = ""
+    comments: list[str] = []
+    tensors: dict[str, TensorInfo] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -73,8 +75,8 @@ def read_manifest(path: Path) -> Manifest:
                 names = _expand(pattern)
                 if dtype not in DTYPES:
                     raise ValueError(f"unknown dtype {dtype}")
-                if twice := [name for name in names if name in tensors]:
-                    raise ValueError(f"{twice[0]} is listed twice")
+                if len(set(names)) < len(names) or not tensors.keys().isdisjoint(names):
+                    raise ValueError("a name is listed twice")
             except ValueError as error:
                 raise DataError(
                     f"{path}, line {number}: {error}: {line!r}",
