@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -180,3 +181,22 @@ def _entry(layout: Layout, reports: list[PartReport]) -> dict[str, Any]:
             for report in reports
         ],
     }
+
+
+_OWN_IDS = 900_000_000
+"""Far above the ids of SA-1B, so that scenes can be trained on beside it."""
+
+
+@data.command(epilog="Example: litesam-bench data scenes /data/scenes-train --images 250 --seed 1")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--images", type=click.IntRange(min=1), default=250, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0, max=99), default=1, show_default=True)
+def scenes(folder: Path, images: int, seed: int) -> None:
+    """Generate scenes to train on, in SA-1B's layout: none of them is among those that the dataset
+    `scenes` is measured on, which come from another stream of random numbers."""
+    from litesam_bench.datasets.export import export_sa1b
+    from litesam_bench.datasets.scenes import ScenesDataset
+
+    dataset = ScenesDataset(images, seed, split="scenes-train")
+    first = _OWN_IDS + seed * 1_000_000 + 1
+    click.echo(str(export_sa1b(dataset, folder.parent, folder.name, first_id=first)))

@@ -144,15 +144,23 @@ def export_bsds500(dataset: Dataset, data_root: Path, split: str) -> Path:
     return folder
 
 
-def export_sa1b(dataset: Dataset, data_root: Path, split: str) -> Path:
-    """`<split>/sa_<id>.jpg` beside `<split>/sa_<id>.json`, masks as compressed RLE."""
+def export_sa1b(dataset: Dataset, data_root: Path, split: str, *, first_id: int = 1) -> Path:
+    """`<split>/sa_<id>.jpg` beside `<split>/sa_<id>.json`, masks as compressed RLE; and
+    `index.csv`, which names the source of each pair for recipes that weigh sources.
+
+    Args:
+        first_id: what image 1 is called; pairs of one training set need different names.
+    """
     folder = data_root / split
+    names = []
     for truth in _truths(dataset):
         height, width = truth.size_hw
-        name = f"sa_{truth.image_id}"
+        image_id = truth.image_id + first_id - 1
+        name = f"sa_{image_id}"
+        names.append(name)
         document = {
             "image": {
-                "image_id": truth.image_id,
+                "image_id": image_id,
                 "file_name": f"{name}.jpg",
                 "height": height,
                 "width": width,
@@ -173,6 +181,8 @@ def export_sa1b(dataset: Dataset, data_root: Path, split: str) -> Path:
         }
         _write_json(folder / f"{name}.json", document)
         write_atomic(folder / f"{name}.jpg", _jpeg(dataset.sample(truth.image_id).image))
+    rows = [f"{name},{dataset.info.name}" for name in names]
+    write_atomic(folder / "index.csv", "\n".join(["file,source", *rows]) + "\n")
     return folder
 
 

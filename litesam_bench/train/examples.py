@@ -219,14 +219,16 @@ def paste(scene: Scene, donor: RawSample | None, rng: Rng, config: DataConfig) -
 
 
 def recolour(image: ImageU8, rng: Rng) -> ImageU8:
-    """Another brightness, contrast and white point, and now and then no colour at all."""
+    """Another brightness, contrast and white point; now and then no colour, or the negative."""
     gain = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)
     shift = rng.uniform(-25, 25)
     ramp = np.arange(256, dtype=np.float32)[:, None]
     table = np.clip((ramp - 128) * gain + 128 + shift, 0, 255).astype(np.uint8)
     out = cv2.LUT(image, table[:, None, :])
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < 0.1:  # microscopes and scans show dark on bright as well as bright on dark
+        out = 255 - out
     return out.astype(np.uint8, copy=False)
 
 

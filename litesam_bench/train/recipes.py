@@ -160,7 +160,8 @@ def pack_more() -> Recipe:
     so that a 1024-pixel input is not a foreign country; a warm restart at three quarters of the
     first part's learning rate.
 
-    litesam-bench train pack-more --data train-pack --from runs/train-pack
+    litesam-bench data scenes scenes-train --images 250 --seed 1
+    litesam-bench train pack-more --data train-pack --data scenes-train --from runs/train-pack
     """
     base = pack()
     assert base.late is not None
@@ -170,6 +171,7 @@ def pack_more() -> Recipe:
         data=replace(base.late, scale=(0.5, 1.5)),
         late=None,
         optim=replace(base.optim, lr=6e-4, minutes=80.0, warmup=50),
+        source_weights={**_PACK_SOURCES, "scenes-train": 1.0},
         seed=1,
     )
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from litesam_bench.cli.main import run
+from litesam_bench.datasets.scenes import ScenesDataset
+from litesam_bench.train.loop import read_sources
+from litesam_bench.train.shards import open_shards
 
 
 @pytest.fixture
@@ -87,3 +91,16 @@ def test_pull_without_a_direct_download(tmp_path: Path, capsys: pytest.CaptureFi
 def test_unknown_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "where", "cocoo"]) == 2
     assert "did you mean coco?" in capsys.readouterr().err
+
+
+def test_scenes_to_train_on_are_pairs_with_names_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "extra"
+    assert run(["data", "scenes", str(folder), "--images", "2", "--seed", "3"]) == 0
+    assert capsys.readouterr().out.strip() == str(folder)
+    shards = open_shards([folder])
+    assert [shards.name(i) for i in range(2)] == ["sa_903000001", "sa_903000002"]
+    assert set(read_sources([folder]).values()) == {"scenes-train"}
+    measured = ScenesDataset(1, 3).sample(1).image
+    assert not np.array_equal(shards.read(0).image, measured)
