@@ -139,11 +139,11 @@ _FREE = frozenset(
     for group in (
         # pooling and resizing
         "avg_pool2d max_pool2d_with_indices adaptive_avg_pool2d _adaptive_avg_pool2d mean",
-        "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d constant_pad_nd",
+        "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d grid_sampler_2d constant_pad_nd",
         # normalisation and activation
         "native_layer_norm native_group_norm native_batch_norm cudnn_batch_norm",
         "_native_batch_norm_legit_no_training",
-        "gelu relu relu_ silu sigmoid tanh softplus hardswish hardswish_ hardtanh hardtanh_",
+        "gelu relu relu_ silu silu_ sigmoid tanh softplus hardswish hardswish_ hardtanh hardtanh_",
         "_softmax _safe_softmax _log_softmax",
         # elementwise arithmetic and comparison
         "add add_ sub sub_ rsub mul mul_ div div_ neg pow sqrt rsqrt exp log sin cos abs clamp",
@@ -155,7 +155,7 @@ _FREE = frozenset(
         "empty empty_like zeros zeros_like ones ones_like full full_like new_empty new_zeros",
         "new_full new_ones arange scalar_tensor lift_fresh fill_ zero_ copy_ clone _to_copy",
         "cat stack index index_select gather embedding repeat roll _unsafe_view",
-        "topk sort argsort cumsum",
+        "topk sort argsort argmax cumsum",
     )
     for name in group.split()
 )
