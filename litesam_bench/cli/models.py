@@ -1,8 +1,7 @@
-"""`litesam-bench models`: the catalogue, from SPECs alone."""
+"""`litesam-bench models`: the catalogue, from SPECs, manifests and published tables."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,26 +33,30 @@ def models() -> None:
 @as_json
 def list_(json_output: bool) -> None:
     """All systems, one a line."""
+    from litesam_bench.catalogue import entries
     from litesam_bench.cli.output import print_json, print_table
     from litesam_bench.registry import systems
 
     found = list(systems())
+    listed = entries(found, found)
     if json_output:
-        print_json({"systems": [_entry(system) for system in found]})
+        print_json({"systems": listed})
         return
     print_table(
-        ("system", "what", "input", "prompts", "training", "weights", "licence"),
+        ("system", "what", "M", "input", "prompts", "training", "weights", "proven", "licence"),
         [
             (
                 system.spec.name,
                 system.spec.display,
+                "" if entry["parameters_m"] is None else f"{entry['parameters_m']:.1f}",
                 _input(system),
                 prompts_text(system.spec.capabilities),
                 system.spec.training,
-                str(_entry(system)["weights_state"]),
+                str(entry["weights_state"]),
+                _proven(entry),
                 _licence(system),
             )
-            for system in found
+            for system, entry in zip(found, listed, strict=True)
         ],
     )
 
@@ -63,14 +66,15 @@ def list_(json_output: bool) -> None:
 @as_json
 def show(names: str, json_output: bool) -> None:
     """Everything known about one or several systems."""
+    from litesam_bench.catalogue import entries
     from litesam_bench.cli.output import print_fields, print_json
-    from litesam_bench.registry import resolve
+    from litesam_bench.registry import resolve, systems
 
-    entries = [_entry(system) for system in resolve(names)]
+    shown = entries(resolve(names), list(systems()))
     if json_output:
-        print_json({"systems": entries})
+        print_json({"systems": shown})
         return
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(shown):
         if number:
             click.echo()
         print_fields(entry)
@@ -102,15 +106,8 @@ def _licence(system: System) -> str:
     return f"{system.spec.code_licence}; weights {weights.licence}"
 
 
-def _entry(system: System) -> dict[str, Any]:
-    """The SPEC, where it was defined, and whether its weights are here."""
-    from litesam_bench.weights import model_card, path_of, state
-
-    weights = system.spec.weights
-    return {
-        **asdict(system.spec),
-        "source": str(system.source),
-        "weights_state": state(system.spec),
-        "weights_path": str(path_of(weights)) if weights else None,
-        "model_card": model_card(system.spec),
-    }
+def _proven(entry: dict[str, Any]) -> str:
+    """Whether an adapter is proven equal to its upstream; "" for a method without weights."""
+    if entry["training"] == "not-applicable":
+        return ""
+    return "proven" if entry["proven"] else "not proven"

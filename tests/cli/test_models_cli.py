@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,39 @@ class TestModels:
         assert by_name["ellipse"]["weights_path"] is None
         assert by_name["ellipse"]["capabilities"]["boxes"] is True
         assert by_name["ellipse"]["source"].endswith("ellipse.py")
+
+    def test_list_says_what_is_proven(self, capsys: pytest.CaptureFixture[str]) -> None:
+        entries = json.loads(output(capsys, "models", "list", "--json"))["systems"]
+        by_name = {entry["name"]: entry for entry in entries}
+        sam = by_name["sam-vit-b"]
+        assert sam["proven"] is True
+        assert sam["parameters_m"] == 93.74
+        assert sam["variants"] == ["sam-vit-b", "sam-vit-l", "sam-vit-h"]
+        assert sam["published_numbers"]["lite-sam/complexity"]["params_m"] == "90"
+        assert by_name["lite-sam-640"]["proven"] is False
+        assert by_name["lite-sam-640"]["parameters_m"] == pytest.approx(4.2, abs=0.1)
+        assert all(entry["proven_reason"] for entry in entries)
+        lines = output(capsys, "models", "list").splitlines()
+        column = lines[0].split("\t").index("proven")
+        words = {line.split("\t")[0]: line.split("\t")[column] for line in lines[1:]}
+        assert words["sam-vit-b"] == "proven"
+        assert words["lite-sam-640"] == "not proven"
+        assert words["ellipse"] == ""
+
+    def test_listing_loads_nothing_heavy(self, repository: Path) -> None:
+        script = (
+            "import sys; from litesam_bench.cli.main import run; run(['models', 'list', '--json']);"
+            "print(sorted({'torch', 'timm', 'transformers', 'cv2'} & set(sys.modules)),"
+            " file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == "[]\n"
 
     def test_show(self, capsys: pytest.CaptureFixture[str]) -> None:
         shown = output(capsys, "models", "show", "ellipse")
