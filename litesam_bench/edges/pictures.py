@@ -116,13 +116,15 @@ def contact_sheet(rows: Sequence[SheetRow], path: Path, *, max_dist: float, titl
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 0.7 + 3.1 * len(rows)), layout="constrained")
+    # A column is 3.4 inches wide; a row is as high as its picture then is, tall pictures capped.
+    heights = [min(3.4 * r.detected.shape[0] / r.detected.shape[1], 3.8) + 0.3 for r in rows]
+    figure = Figure(figsize=(14, 0.7 + sum(heights)), layout="constrained")
     figure.suptitle(
         f"{title}\nmatched: green; missed by the map: blue, paler where fewer people drew it; "
         "false: orange",
         fontsize=11,
     )
-    grid = figure.subplots(len(rows), 4, squeeze=False)
+    grid = figure.subplots(len(rows), 4, squeeze=False, height_ratios=heights)
     for row, axes in zip(rows, grid, strict=True):
         people = 1 - np.mean(row.truths, axis=0)
         reach = max_dist * float(np.hypot(*row.detected.shape))

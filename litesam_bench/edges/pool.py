@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
@@ -14,15 +15,17 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
 
     A worker of the standard pool waits for its next task for ever if the main process is killed
     (SIGKILL, out of memory): all workers hold the pipe of tasks open for one another. These watch
-    the main process and end with it.
+    the main process and end with it. Ctrl-C, which a terminal sends to all of them, they leave to
+    the main process: each would print a traceback of its own.
     """
     # "spawn": forking a process that has threads can hang
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
 
 
-def _end_with_parent() -> None:
+def _follow_parent() -> None:
     """In a worker: wait beside the work for the main process's end, then end too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"
 
