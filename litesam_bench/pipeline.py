@@ -355,6 +355,7 @@ def system_entry(system: System, weights: Verified | None, seed: int) -> dict[st
         "weights_verified": weights.verified if weights else None,
         "code_licence": spec.code_licence,
         "weights_licence": spec.weights.licence if spec.weights else "",
+        "weights_restriction": spec.weights.restriction if spec.weights else "",
         "code": code_digest(system),
     }
 

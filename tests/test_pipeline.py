@@ -20,6 +20,7 @@ from litesam_bench.distributed import World
 from litesam_bench.errors import CapabilityError, StorageError
 from litesam_bench.records.journal import Entry, RunFolder
 from litesam_bench.records.schema import Record
+from litesam_bench.registry import resolve
 from litesam_bench.types import Dataset, MaskBatch
 
 BOX = protocols.get("miou-strict/box")
@@ -313,3 +314,11 @@ def test_stability_of_empty_masks_is_zero() -> None:
 
     logits = torch.tensor([[[-2.0, -2.0]], [[2.0, 0.0]], [[0.5, -0.5]]])
     assert stability(logits).tolist() == [0.0, 0.5, 0.0]
+
+
+def test_what_restricts_the_weights_is_in_the_record() -> None:
+    system = resolve("lite-sam")[0]
+    assert system.spec.weights is not None
+    entry = pipeline.system_entry(system, None, seed=0)
+    assert entry["weights_restriction"] == system.spec.weights.restriction != ""
+    assert pipeline.system_entry(resolve("ellipse")[0], None, seed=0)["weights_restriction"] == ""

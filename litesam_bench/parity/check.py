@@ -7,6 +7,7 @@ is the failure of the check that met it, never the end of the others.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -138,6 +139,10 @@ def check(system: System, *, device: str = "cpu") -> list[Check]:
     with found.step("undeclared prompts are refused"):
         _check_refusals(system.spec, found)
 
+    if system.spec.weights is not None:
+        with found.step("a checkpoint with code in it is refused"):
+            _check_hostile_checkpoint(system, found)
+
     name = system.spec.name
     manifest = golden = None
     if manifest_path(name).is_file():
@@ -238,6 +243,34 @@ def _check_refusals(spec: SystemSpec, found: _Results) -> None:
 
 
 # --- weights -------------------------------------------------------------------------------------
+
+
+class _MakesFolder:
+    """Reading a pickle of this with code allowed makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def _check_hostile_checkpoint(system: System, found: _Results) -> None:
+    """A pickle that would run code is a WeightsError, and nothing runs."""
+    name, spec = "a checkpoint with code in it is refused", system.spec
+    assert spec.weights is not None
+    with tempfile.TemporaryDirectory(prefix="litesam-bench-") as folder:
+        trace, path = Path(folder) / "ran", Path(folder) / spec.weights.file_name
+        torch.save({"model": _MakesFolder(trace)}, path)
+        try:
+            system.load(spec, LoadContext(weights=str(path)))
+            refused = False
+        except WeightsError:
+            refused = True
+        wrong = [] if refused else ["it is accepted"]
+        if trace.exists():
+            wrong.append("the code in it runs")
+    found.add(name, not wrong, "; ".join(wrong))
 
 
 def _check_strict_loading(system: System, manifest: Manifest, found: _Results) -> None:

@@ -319,3 +319,19 @@ def test_an_adapter_that_loads_loosely_fails(
     assert list(failed) == ["manifest"]
     assert "loads without weight" in failed["manifest"]
     assert "a key that no module has" in failed["manifest"]
+
+
+def test_an_adapter_that_runs_what_it_loads_fails(
+    tmp_path: Path, toy: tuple[System, dict[str, Any]]
+) -> None:
+    unsafe = tmp_path / "unsafe.py"
+    source = (tmp_path / "toy.py").read_text()
+    unsafe.write_text(
+        source.replace(
+            "load_state_dict_file(context.weights)",
+            'torch.load(context.weights, weights_only=False)["model"]',
+        )
+    )
+    (system,) = resolve(str(unsafe))
+    (failed,) = failures(_run(tmp_path, (system, toy[1])))
+    assert failed.name == "a checkpoint with code in it is refused"
