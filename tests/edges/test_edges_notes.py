@@ -61,6 +61,11 @@ def test_an_empty_row_says_what_it_lacks() -> None:
     assert found["Sobel filter"] == ""
 
 
+def test_a_system_of_no_printed_table_has_its_authors_numbers() -> None:
+    found = notes([record("sobel", 0.54, 0.6, 0.6), record("pidinet", 0.8, 0.8, 0.8)])
+    assert found["pidinet"] == "its authors print ODS 0.807, OIS 0.823"
+
+
 def test_every_distance_of_the_committed_records_is_explained(repository: Path) -> None:
     records = read_records(repository / "results")
     table = build(PRINTED, [one for one in records if one.kind == "edges"])[0]
