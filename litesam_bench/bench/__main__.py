@@ -17,6 +17,7 @@ BENCHMARKS = {
     "harness": "the harness's share of a Lite-SAM box run",
     "edges": "boundary matching and thinning against the official tools",
     "decoder": "the fast mask decoder against the plain one",
+    "segevery": "whole images: fast against plain, AutoPPN against the grid",
     "proposals": "AR@1000 of 20,000 proposals against pycocotools",
 }
 

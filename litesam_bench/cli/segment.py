@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from litesam_bench.types import ImageU8, Prompts, Segmenter
 
 
+MOST_TRUSTED = 40
+"""Masks that are shown where none passes SAM's thresholds."""
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -39,16 +43,15 @@ Examples:
 @click.option(
     "--pred-iou-thresh",
     type=click.FloatRange(0, 1),
-    default=0.88,
-    show_default=True,
-    help="Drop masks with a lower predicted IoU; 0 keeps all.",
+    default=None,
+    help="Drop masks with a lower predicted IoU; 0 keeps all. Default: 0.88, as SAM; but where "
+    "nothing passes, the best masks of all.",
 )
 @click.option(
     "--stability-thresh",
     type=click.FloatRange(0, 1),
-    default=0.95,
-    show_default=True,
-    help="Drop masks with a lower stability; 0 keeps all.",
+    default=None,
+    help="Drop masks with a lower stability; 0 keeps all. Default: 0.95, likewise.",
 )
 @click.option(
     "--crop-layers",
@@ -79,8 +82,8 @@ def segment(
     sampler_name: str | None,
     points: tuple[str, ...],
     boxes: tuple[str, ...],
-    pred_iou_thresh: float,
-    stability_thresh: float,
+    pred_iou_thresh: float | None,
+    stability_thresh: float | None,
     crop_layers: int,
     min_area: int,
     out: Path,
@@ -95,6 +98,8 @@ def segment(
     Every point and every box is a prompt of its own and gives one mask, the best by predicted IoU.
     Coordinates are pixels of the stored image; an EXIF rotation is not applied.
     """
+    from dataclasses import replace
+
     from litesam_bench import pipeline, registry, weights
     from litesam_bench.datasets.images import read_rgb
     from litesam_bench.distributed import World
@@ -122,12 +127,13 @@ def segment(
     system = systems[0]
     sampler = parse_sampler(sampler_name or _default_sampler(system))
     config = GeneratorConfig(
-        points_per_batch=batch,
-        pred_iou_thresh=pred_iou_thresh,
-        stability_thresh=stability_thresh,
-        crop_n_layers=crop_layers,
-        min_mask_region_area_px=min_area,
+        points_per_batch=batch, crop_n_layers=crop_layers, min_mask_region_area_px=min_area
     )
+    if pred_iou_thresh is not None:
+        config = replace(config, pred_iou_thresh=pred_iou_thresh)
+    if stability_thresh is not None:
+        config = replace(config, stability_thresh=stability_thresh)
+    fall_back = pred_iou_thresh is None and stability_thresh is None
     _check(system, sampler, asked)
     settings = pipeline.RunSettings(
         device=pick_device(device), dtype=pipeline.parse_dtype(dtype), batch=batch
@@ -144,7 +150,7 @@ def segment(
             found = _answers(segmenter, image, asked, batch)
             remark = f"{len(found)} masks"
         else:
-            found, remark = _everything(segmenter, image, sampler, config)
+            found, remark = _everything(segmenter, image, sampler, config, fall_back=fall_back)
         _write(out, path, image, found)
         click.echo(f"{path}: {remark}; {out / path.name}.json and .png", err=True)
 
@@ -238,26 +244,44 @@ def _answers(
 
 
 def _everything(
-    segmenter: Segmenter, image: ImageU8, sampler: Sampler, config: GeneratorConfig
+    segmenter: Segmenter,
+    image: ImageU8,
+    sampler: Sampler,
+    config: GeneratorConfig,
+    *,
+    fall_back: bool,
 ) -> tuple[tuple[Proposal, ...], str]:
-    """All masks, and what to tell about them."""
+    """All masks, and what to tell about them.
+
+    SAM's thresholds suit SAM's predicted IoU, and a model trained on little promises less. With
+    `fall_back`, where nothing passes, the masks that the model trusts most are shown instead.
+    """
+    from dataclasses import replace
+
     from litesam_bench.everything.generator import generate
     from litesam_bench.everything.own import OwnEverything
 
     if isinstance(segmenter, OwnEverything):
         proposals = segmenter.everything(image, None)
         return proposals, f"{len(proposals)} masks"
-    found = generate(
-        segmenter,
-        image,
-        sampler,
-        config,
-        notify=lambda message: click.echo(message, err=True),
-    )
+
+    def notify(message: str) -> None:
+        click.echo(message, err=True)
+
+    found = generate(segmenter, image, sampler, config, notify=notify)
     remark = f"{len(found.proposals)} masks of {found.funnel.describe()}"
-    if not found.proposals:
-        remark += "; --pred-iou-thresh 0 --stability-thresh 0 keeps all"
-    return found.proposals, remark
+    if found.proposals or not found.funnel.prompts:
+        return found.proposals, remark
+    if not fall_back:
+        return (), f"{remark}; --pred-iou-thresh 0 --stability-thresh 0 keeps all"
+    unfiltered = replace(config, pred_iou_thresh=0, stability_thresh=0)
+    every = generate(segmenter, image, sampler, unfiltered, notify=notify).proposals
+    best = sorted(every, key=lambda p: p.predicted_iou + p.stability, reverse=True)[:MOST_TRUSTED]
+    remark += (
+        f"; no mask passed SAM's thresholds, so these are the {len(best)} with the highest mean of "
+        "predicted IoU and stability"
+    )
+    return tuple(best), remark
 
 
 def _write(out: Path, path: Path, image: ImageU8, found: tuple[Proposal, ...]) -> None:

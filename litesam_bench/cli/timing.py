@@ -126,5 +126,10 @@ def _show(records: Sequence[Record]) -> None:
         ("system", "what", "median ms", "p90", "ratio [95 %]", *phases, "prompts", "masks", "MiB"),
         rows,
     )
+    for record in records:
+        what = str(record.protocol["id"]).partition("/")[2].partition("@")[0]
+        limited_by = record.environment.get("limited_by")
+        if limited_by:
+            click.echo(f"{record.system['display']} {what}: {limited_by}")
     for note in dict.fromkeys(n for r in records for n in r.footnotes):
         click.echo(note)

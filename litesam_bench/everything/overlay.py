@@ -20,15 +20,16 @@ def overlay(image: ImageU8, masks: Sequence[Rle]) -> ImageU8:
     Large masks are painted first, so that small ones stay visible. The colours depend on the order
     of the masks alone.
     """
-    painted = image.astype(np.float32)
+    painted = image.copy()
     areas = [rle.area(mask) for mask in masks]
     for i in sorted(range(len(masks)), key=lambda i: -areas[i]):
         mask = rle.decode(masks[i])
         colour = np.array(colorsys.hsv_to_rgb(i * _GOLDEN % 1, 0.8, 1.0), np.float32) * 255
         # over the image, not over larger masks: what lies below stays recognisable
-        painted[mask] = (1 - _ALPHA) * image[mask] + _ALPHA * colour
-        painted[outline(mask)] = colour
-    return painted.round().astype(np.uint8)
+        tinted = (1 - _ALPHA) * image[mask].astype(np.float32) + _ALPHA * colour
+        painted[mask] = tinted.round().astype(np.uint8)
+        painted[outline(mask)] = colour.round().astype(np.uint8)
+    return painted
 
 
 def outline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from litesam_bench.cli.segment import segment
 from litesam_bench.errors import CapabilityError, DataError, UsageError
+from litesam_bench.everything.grid import Grid
 from litesam_bench.everything.overlay import outline, overlay
+from litesam_bench.everything.proposals import GeneratorConfig
 from litesam_bench.metrics import rle
+from litesam_bench.types import MaskBatch, Prompts
 
 
 def pixels(h: int = 30, w: int = 40) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -93,6 +98,33 @@ def test_no_masks_says_why(tmp_path: Path) -> None:
     assert saved(tmp_path / "out", "a.png")["masks"] == []
     assert "dropped: predicted IoU 12" in result.stderr
     assert "keeps all" in result.stderr
+
+
+class Modest:
+    """Squares around each point, with predicted IoUs below every threshold of SAM's."""
+
+    def embed(self, image: np.ndarray[Any, Any]) -> tuple[int, int]:
+        return image.shape[0], image.shape[1]
+
+    def segment(self, embedding: tuple[int, int], prompts: Prompts) -> MaskBatch:
+        assert prompts.points is not None
+        logits = np.full((len(prompts), 4, *embedding), -9, np.float32)
+        for n, (x, y) in enumerate(prompts.points[:, 0].astype(int)):
+            for token in range(4):
+                logits[n, token, y - 1 - token : y + 2, x - 1 - token : x + 2] = 9
+        iou = np.arange(4 * len(prompts), dtype=np.float32).reshape(-1, 4) / 100
+        return MaskBatch(torch.tensor(logits), torch.tensor(iou), (0, 1, 2, 3), lambda low: low)
+
+
+def test_a_model_that_promises_little_shows_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = importlib.import_module("litesam_bench.cli.segment")
+    monkeypatch.setattr(command, "MOST_TRUSTED", 3)
+    question = (Modest(), pixels(), Grid(2), GeneratorConfig())
+    found, remark = command._everything(*question, fall_back=True)
+    assert [p.predicted_iou for p in found] == pytest.approx([0.15, 0.14, 0.13])
+    assert "predicted IoU 12" in remark and "no mask passed SAM's thresholds" in remark
+    found, remark = command._everything(*question, fall_back=False)
+    assert found == () and "keeps all" in remark
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from litesam_bench.timing.latency import (
     reset_peak,
     warm_up,
 )
+from litesam_bench.timing.runs import limit
 
 
 def timings(*seconds: float) -> Timings:
@@ -127,3 +128,22 @@ def test_peak_memory_sees_an_allocation() -> None:
 
 def test_machine_state() -> None:
     assert machine_state("cpu")["torch_threads"] >= 1
+
+
+def test_what_limits_a_system_is_its_longest_phase() -> None:
+    phases = {"encode": 10.0, "decode": 80.0, "nms": 10.0}
+    assert limit({"phases_ms": phases, "facts": {"prompts": 16}}) == (
+        "decode is 80 % of the time, 5 ms per prompt"
+    )
+    assert limit({"phases_ms": {"encode": 3.0}, "facts": {}}) == "encode is 100 % of the time"
+    assert limit({"phases_ms": {}, "facts": {}}) == ""
+
+
+def test_a_ratio_per_unit_of_work() -> None:
+    assert Ratio(2.0, 1.5, 3.0).times(4) == Ratio(8.0, 6.0, 12.0)
+
+
+def test_without_a_warm_up_of_its_own() -> None:
+    calls: list[int] = []
+    found = measure({"a": lambda item, timer: calls.append(item)}, [7], warm_up_limit=0)
+    assert (calls, found["a"].warm_up, found["a"].peak_bytes) == ([7], 0, None)
