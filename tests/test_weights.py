@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import urllib.request
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 
@@ -240,6 +241,56 @@ class TestPull:
     def test_unpublished_hash(self, folder: Path) -> None:
         got = weights.pull(spec_of(sha256=""), opener=Served())
         assert got == weights.Verified(folder / "net.pt", DIGEST, verified=False)
+
+
+class TestSeveralFiles:
+    """A system whose checkpoint `net.pt` is nothing without `encoder.pt`."""
+
+    encoder = Weights(file_name="encoder.pt", url="https://weights.example/encoder.pt")
+
+    def spec(self, sha256: str = DIGEST) -> SystemSpec:
+        return replace(spec_of(), companions=(replace(self.encoder, sha256=sha256),))
+
+    def test_all_are_pulled(self, folder: Path) -> None:
+        served = Served()
+        found = weights.pull(self.spec(), opener=served)
+        assert found == weights.Verified(folder / "net.pt", DIGEST, verified=True)
+        assert [request.full_url for request in served.requests] == [URL, self.encoder.url]
+        assert weights.require(self.spec()) == found
+        assert weights.pull(self.spec(), opener=served) == found
+        assert len(served.requests) == 2
+
+    def test_a_missing_companion_names_itself(self, folder: Path) -> None:
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        with pytest.raises(WeightsError, match=r"encoder\.pt") as caught:
+            weights.require(self.spec(), allow_unverified=True)
+        assert caught.value.fix == "litesam-bench weights pull net-s"
+
+    def test_no_option_accepts_a_wrong_companion(self, folder: Path) -> None:
+        for name in ("net.pt", "encoder.pt"):
+            (folder / name).write_bytes(PAYLOAD)
+        with pytest.raises(WeightsError, match=f"expected {'0' * 64}") as caught:
+            weights.require(self.spec("0" * 64), allow_unverified=True)
+        assert "--allow" not in caught.value.fix
+
+    def test_the_state_is_that_of_the_worst(self, folder: Path) -> None:
+        assert weights.state(self.spec()) == "missing"
+        (folder / "net.pt").write_bytes(PAYLOAD)
+        weights.require(spec_of())
+        assert weights.state(self.spec()) == "missing"
+        (folder / "encoder.pt").write_bytes(PAYLOAD)
+        assert weights.state(self.spec()) == "not-checked"
+        weights.require(self.spec())
+        assert weights.state(self.spec()) == "verified"
+        assert weights.state(self.spec("0" * 64)) == "wrong-hash"
+
+    def test_verify_hashes_all_again(self, folder: Path, hashed: list[Path]) -> None:
+        for name in ("net.pt", "encoder.pt"):
+            (folder / name).write_bytes(PAYLOAD)
+        weights.require(self.spec())
+        hashed.clear()
+        weights.verify(self.spec())
+        assert {path.name for path in hashed} == {"net.pt", "encoder.pt"}
 
 
 def test_licence_notice() -> None:

@@ -42,6 +42,13 @@ def test_reads_plain_and_wrapped_checkpoints(
     assert all(torch.equal(read[name], state[name]) for name in state)
 
 
+def test_names_of_several_state_dicts_say_which(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save({"encoder": state, "decoder": {"bias": torch.zeros(3)}}, tmp_path / "w.pt")
+    read = load_state_dict_file(tmp_path / "w.pt")
+    assert set(read) == {"encoder.weight", "encoder.bias", "decoder.bias"}
+    assert torch.equal(read["encoder.weight"], state["weight"])
+
+
 def test_reads_the_one_checkpoint_in_a_zip(tmp_path: Path, state: dict[str, Tensor]) -> None:
     torch.save({"model": state}, tmp_path / "w.pt")
     with zipfile.ZipFile(tmp_path / "w.pt.zip", "w") as archive:
