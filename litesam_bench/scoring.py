@@ -125,6 +125,11 @@ def _instance_ious(
         yield instance, rle.iou_pair(masks[chosen], truth, protocol.iou_eps)
 
 
+def chosen_rle(prediction: Prediction, size_hw: tuple[int, int], protocol: Protocol) -> Rle:
+    """The mask that a protocol takes for a prompt's answer, without looking at the truth."""
+    return _rles(prediction, size_hw)[_chosen(prediction, protocol)]
+
+
 def _rles(prediction: Prediction, size_hw: tuple[int, int]) -> list[Rle]:
     return [
         {"size": list(size_hw), "counts": mask.counts.encode("ascii")} for mask in prediction.masks

@@ -40,6 +40,11 @@ COMMANDS: dict[str, LazyCommand] = {
         "zeroshot",
         "Prompt systems, score their masks, print the table.",
     ),
+    "agreement": LazyCommand(
+        "litesam_bench.cli.agreement",
+        "agreement",
+        "Mean IoU of systems' masks with a reference system's.",
+    ),
     "score": LazyCommand(
         "litesam_bench.cli.score",
         "score",

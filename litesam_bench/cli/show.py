@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from litesam_bench import pipeline
 from litesam_bench.distributed import World
 from litesam_bench.errors import BenchError
 from litesam_bench.records.journal import Entry, RunFolder
@@ -55,6 +56,19 @@ def progress_bar(
             bar.advance(row)
 
         yield advance
+
+
+def run_with_bar(
+    task: pipeline.Task, context: dict[str, Any], runs_root: Path, here: World
+) -> RunFolder:
+    """Journal what a task's run does not have yet, with a bar; returns when every rank is done."""
+    run = RunFolder(runs_root, task.identity())
+    if here.is_main:
+        run.keep_context(context)
+    with progress_bar(task.system.spec.name, task, run, here) as advance:
+        pipeline.predict(task, run, here, advance)
+    here.barrier()
+    return run
 
 
 def _bar(console: Any) -> Progress:

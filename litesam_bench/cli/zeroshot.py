@@ -83,12 +83,11 @@ def zeroshot(
     Without arguments it runs every weightless system and Lite-SAM on the embedded scenes.
     """
     from litesam_bench import paths, pipeline, protocols, registry, weights
-    from litesam_bench.cli.show import progress_bar, show_records
+    from litesam_bench.cli.show import run_with_bar, show_records
     from litesam_bench.datasets.open import open_dataset
     from litesam_bench.distributed import world
     from litesam_bench.errors import CapabilityError, UsageError
     from litesam_bench.prompts.detector import DetectorBoxes
-    from litesam_bench.records.journal import RunFolder
     from litesam_bench.records.store import write_record
     from litesam_bench.timing.device import describe_device, pick_device
 
@@ -153,12 +152,7 @@ def zeroshot(
             if unable is not None:
                 records.append(pipeline.not_available(context, data, protocol, unable))
                 continue
-            run = RunFolder(paths.runs_root(runs_dir), task.identity())
-            if here.is_main:
-                run.keep_context(context)
-            with progress_bar(name, task, run, here) as advance:
-                pipeline.predict(task, run, here, advance)
-            here.barrier()
+            run = run_with_bar(task, context, paths.runs_root(runs_dir), here)
             if here.is_main:
                 records.append(pipeline.make_record(run, context, data, protocol, boxes))
         if here.is_main:

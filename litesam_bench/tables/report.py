@@ -15,6 +15,7 @@ from litesam_bench.records.files import write_atomic
 from litesam_bench.records.schema import Record
 from litesam_bench.tables import (
     ablations,
+    agreement,
     backbones,
     edges,
     efficientvit,
@@ -45,6 +46,7 @@ BUILDERS: tuple[Builder, ...] = (
     efficientvit.build,
     edges.build,
     segevery.build,
+    agreement.build,
 )
 _INDEX = "README.md"
 _FORMATS: Mapping[str, Callable[[Table], str]] = {
