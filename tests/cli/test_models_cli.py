@@ -16,6 +16,12 @@ from litesam_bench.cli.models import prompts_text
 from litesam_bench.registry import systems
 from litesam_bench.types import Capabilities
 
+EVERY_ID = [p.id for p in protocols.presets()] + [
+    *(f"{name}/grid:32@1" for name in ("ar-sam", "ar-sam-iou", "ar-default-amg")),
+    "ar-object-aware/object-aware@1",
+    "ar-bsds/grid:32@1",
+]
+
 
 def output(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     assert run(args) == 0
@@ -100,11 +106,11 @@ class TestModels:
 class TestProtocols:
     def test_list(self, capsys: pytest.CaptureFixture[str]) -> None:
         lines = output(capsys, "protocols", "list").splitlines()[1:]
-        assert [line.split("\t")[0] for line in lines] == [p.id for p in protocols.presets()]
+        assert [line.split("\t")[0] for line in lines] == EVERY_ID
 
     def test_list_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         entries = json.loads(output(capsys, "protocols", "list", "--json"))["protocols"]
-        assert [entry["id"] for entry in entries] == [p.id for p in protocols.presets()]
+        assert [entry["id"] for entry in entries] == EVERY_ID
         assert all(entry["source"] for entry in entries)
 
     def test_show_has_every_field(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +121,12 @@ class TestProtocols:
 
     def test_show_as_text(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert "crowd: drop\n" in output(capsys, "protocols", "show", "miou-strict")
+
+    def test_segment_everything_too(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = output(capsys, "protocols", "show", "ar-sam/autoppn:64-boxes@1")
+        assert shown.startswith("id: ar-sam/autoppn:64-boxes@1\n")
+        assert "  box_nms_thresh: 0.9\n" in shown
+        assert run(["protocols", "show", "ar-sam@7"]) == 2
 
     def test_unknown(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["protocols", "show", "miou-strikt"]) == 2
