@@ -59,6 +59,8 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
         UsageError: torchvision or transformers is not installed.
         WeightsError: no checkpoint, or one that does not fit.
     """
+    import torch
+
     from litesam_bench.family.semantic_sam import SemanticSamSegmenter, remap
     from litesam_bench.sam.checkpoint import load_state_dict_file, load_strict
 
@@ -69,7 +71,8 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
             fix=f"litesam-bench weights pull {spec.name}",
         )
     state = remap(load_state_dict_file(context.weights))
-    model = network(spec)  # not on meta: the windows' position indices are computed, not loaded
+    with torch.device("meta"):  # no time spent on initial values that the checkpoint replaces
+        model = network(spec)
     load_strict(
         model,
         state,

@@ -81,7 +81,10 @@ class SwinStage(nn.Module):
             for i in range(depth)
         ]
         for block in blocks:
-            # follows from the window's size; checkpoints need not have it
+            # Follows from the window's size and is not loaded, so it needs its values even where
+            # the module is made on the meta device.
+            with torch.device("cpu"):
+                block.attn.define_relative_position_index()
             index = block.attn.relative_position_index
             block.attn.register_buffer("relative_position_index", index, persistent=False)
         self.blocks = nn.Sequential(*blocks)
