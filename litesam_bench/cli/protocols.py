@@ -41,7 +41,7 @@ def list_(json_output: bool) -> None:
         rows += [{"id": name, "metric": "ar", **asdict(p)} for name, p in everything]
         print_json({"protocols": rows})
         return
-    lines = [(p.id, p.metric, p.summary) for p in found]
+    lines: list[tuple[str, str, str]] = [(p.id, p.metric, p.summary) for p in found]
     lines += [(name, "ar", p.summary) for name, p in everything]
     print_table(("protocol", "metric", "what"), lines)
 
