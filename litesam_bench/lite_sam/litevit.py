@@ -54,6 +54,10 @@ class LiteViTConfig:
     mlp_ratio: float = 1.0
     layer_scale: float = 0.1
 
+    def build(self) -> LiteViT:
+        """The backbone with random weights."""
+        return LiteViT(self)
+
 
 STRIDE = 32
 """Height and width of the input must be divisible by the stride of the last stage."""

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from litesam_bench.lite_sam.autoppn import AutoPpn, AutoPpnConfig, ProposalMaps
-from litesam_bench.lite_sam.litevit import LiteViT, LiteViTConfig
-from litesam_bench.lite_sam.neck import LiteSamEncoder, NeckConfig
+from litesam_bench.lite_sam.neck import BackboneConfig, LiteSamEncoder, NeckConfig
 from litesam_bench.lite_sam.prior import PromptPrior, bound_boxes, draw_boxes, draw_points
 from litesam_bench.sam.fast_decoder import Decoded, FastMaskDecoder, ImageSide, Keep, in_chunks
 from litesam_bench.sam.mask_decoder import Features, MaskDecoder, MaskDecoderConfig
@@ -36,7 +35,7 @@ class LiteSamConfig:
     arithmetic; the width of 256 and the hypernetworks stay, because every mask passes them.
     """
 
-    vit: LiteViTConfig
+    vit: BackboneConfig
     neck: NeckConfig = field(default_factory=NeckConfig)
     ppn: AutoPpnConfig = field(default_factory=AutoPpnConfig)
     prompt: PromptEncoderConfig = field(default_factory=PromptEncoderConfig)
@@ -61,7 +60,7 @@ class LiteSam(Sam):
 
     def __init__(self, config: LiteSamConfig) -> None:
         super().__init__(
-            LiteSamEncoder(LiteViT(config.vit), config.neck),
+            LiteSamEncoder(config.vit, config.neck),
             PromptEncoder(config.prompt),
             MaskDecoder(config.decoder),
         )

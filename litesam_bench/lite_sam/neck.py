@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litesam_bench.lite_sam.litevit import Block, LiteViT, MspmConfig
+from litesam_bench.lite_sam.litevit import Block, MspmConfig
 from litesam_bench.sam.common import LayerNorm2d
 from litesam_bench.sam.mask_decoder import Features
 
@@ -71,13 +72,26 @@ class TopDown(nn.Module):
         return mixed
 
 
+class BackboneConfig(Protocol):
+    """What the neck needs of a backbone; LiteViT's own is `LiteViTConfig`.
+
+    dims: width of the four maps.
+    """
+
+    @property
+    def dims(self) -> tuple[int, int, int, int]: ...
+    def build(self) -> nn.Module:
+        """A module from images (B, 3, H, W) to four maps at strides 4, 8, 16 and 32."""
+        ...
+
+
 class LiteSamEncoder(nn.Module):
     """LiteViT and the neck: images (B, 3, H, W), both divisible by 32, to `Features`."""
 
-    def __init__(self, vit: LiteViT, config: NeckConfig) -> None:
+    def __init__(self, backbone: BackboneConfig, config: NeckConfig) -> None:
         super().__init__()
-        self.vit = vit
-        self.neck = Neck(vit.config.dims, config)
+        self.vit = backbone.build()
+        self.neck = Neck(backbone.dims, config)
 
     def forward(self, images: Tensor) -> Features:
         features: Features = self.neck(self.vit(images))

@@ -155,7 +155,7 @@ _FREE = frozenset(
         "empty empty_like zeros zeros_like ones ones_like full full_like new_empty new_zeros",
         "new_full new_ones arange scalar_tensor lift_fresh fill_ zero_ copy_ clone _to_copy",
         "cat stack index index_select gather embedding repeat roll _unsafe_view",
-        "topk sort argsort argmax cumsum",
+        "topk sort argsort argmax cumsum _local_scalar_dense",
     )
     for name in group.split()
 )

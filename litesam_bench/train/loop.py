@@ -26,8 +26,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from litesam_bench.errors import ModelOutputError, UsageError
+from litesam_bench.family.backbones import backbone_config
 from litesam_bench.lite_sam.autoppn import AutoPpnConfig
-from litesam_bench.lite_sam.configs import BACKBONES
 from litesam_bench.lite_sam.model import LiteSam, LiteSamConfig, build
 from litesam_bench.sam.checkpoint import load_strict
 from litesam_bench.train.checkpoint import (
@@ -96,7 +96,7 @@ def split(shards: ShardSet, sources: dict[str, str], recipe: Recipe) -> Split:
 
 def build_model(recipe: Recipe) -> LiteSam:
     """Lite-SAM as the recipe wants it, with random weights that depend on its seed alone."""
-    config = LiteSamConfig(vit=BACKBONES[recipe.backbone], ppn=ppn_config(recipe))
+    config = LiteSamConfig(vit=backbone_config(recipe.backbone), ppn=ppn_config(recipe))
     return build(config, recipe.seed)
 
 

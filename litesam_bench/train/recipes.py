@@ -56,7 +56,7 @@ class Recipe:
     folder: where the data lie below the data root, unless said otherwise.
     teacher: a registered system whose masks replace those of the data (`distill.py`); "" is none.
     encoder: a registered system on whose frozen encoder AutoPPN alone is trained; "" trains all.
-    backbone: a name of `lite_sam.configs.BACKBONES`.
+    backbone: a name of `lite_sam.configs.BACKBONES` or `family.backbones.LIBRARY_BACKBONES`.
     ppn_stem, ppn_grouped: AutoPPN's variants (poster, Table 2).
     late: examples of another kind from the share `late_from` of the schedule on: larger crops,
         which cost more, where they matter.
