@@ -93,15 +93,26 @@ def _bar(console: Any) -> Progress:
 
 def show_records(records: Sequence[Record], *, json_output: bool, kept_in: Path | None) -> None:
     """Print records; raise BenchError when some images failed, after everything was shown."""
+    show_groups([records], json_output=json_output, kept_in=kept_in)
+
+
+def show_groups(
+    groups: Sequence[Sequence[Record]], *, json_output: bool, kept_in: Path | None
+) -> None:
+    """`show_records` for several tables, one per dataset; JSON of several is
+    `{"datasets": [one document each]}`."""
     if json_output:
-        click.echo(json.dumps(json_document(records), indent=1))
+        documents = [json_document(records) for records in groups]
+        whole = documents[0] if len(documents) == 1 else {"datasets": documents}
+        click.echo(json.dumps(whole, indent=1))
     else:
         from litesam_bench.tables.terminal import show_run
 
-        show_run(records)
+        for records in groups:
+            show_run(records)
     where = f"records in {kept_in / 'records'}" if kept_in else "limited run: no record is kept"
     click.echo(where, err=True)
-    partial = [r for r in records if r.status == "partial"]
+    partial = [record for records in groups for record in records if record.status == "partial"]
     if partial:
         first = partial[0]
         detail = next((f"; image {i}: {why}" for i, why in first.coverage.failures.items()), "")

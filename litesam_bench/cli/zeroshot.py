@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ DEFAULT_MODELS = "oracle,box-fill,ellipse,grabcut,lite-sam"
 Examples:
   litesam-bench zeroshot
   litesam-bench zeroshot --model ellipse,lite-sam --dataset coco --prompt box
+  litesam-bench zeroshot --model lite-sam --dataset wild/one,wild/two --protocol ap-gtbox
   litesam-bench zeroshot --model sam-vit-b --dataset lvis --prompt clicks:3 --device cuda
   litesam-bench zeroshot --model sam-vit-h --dataset coco --prompt detector --boxes vitdet.json
   torchrun --nproc-per-node 8 -m litesam_bench zeroshot --model sam:all --dataset coco"""
@@ -77,16 +79,20 @@ def zeroshot(
     runs_dir: Path | None,
     json_output: bool,
 ) -> None:
-    """Zero-shot segmentation: mIoU and AP of promptable systems on one dataset.
+    """Zero-shot segmentation: mIoU and AP of promptable systems on a dataset.
+
+    Several datasets or folders, separated by commas, are measured one by one; their mean, in which
+    each counts once, follows.
 
     Masks are journaled image by image: stop the command at any time and run it again to go on.
     Without arguments it runs every weightless system and Lite-SAM on the embedded scenes.
     """
     from litesam_bench import paths, pipeline, protocols, registry, weights
-    from litesam_bench.cli.show import run_with_bar, show_records
+    from litesam_bench.cli.show import run_with_bar, show_groups
     from litesam_bench.datasets.open import open_dataset
     from litesam_bench.distributed import world
     from litesam_bench.errors import CapabilityError, UsageError
+    from litesam_bench.means import mean_record
     from litesam_bench.prompts.detector import DetectorBoxes
     from litesam_bench.records.store import write_record
     from litesam_bench.timing.device import describe_device, pick_device
@@ -118,47 +124,66 @@ def zeroshot(
         for s in systems
         if s.spec.weights is not None and able[s.spec.name] is None
     }
-    opened: dict[str, Any] = {
-        "name": dataset,
-        "split": split,
-        "ann_file": ann_file and str(ann_file),
-        "image_dir": image_dir and str(image_dir),
-        "boxes": boxes_file and str(boxes_file),
-    }
-    data = open_dataset(
-        dataset,
-        data_root=paths.data_root(data_root),
-        split=split,
-        ann_file=ann_file,
-        image_dir=image_dir,
-    )
-    boxes = DetectorBoxes.load(boxes_file, data) if boxes_file else None
+    # a folder's name may have a comma
+    several = [dataset] if Path(dataset).is_dir() else dataset.split(",")
+    names = [name.strip() for name in several if name.strip()]
+    if len(set(names)) != len(names) or not names:
+        raise UsageError(
+            f"--dataset {dataset} names no dataset, or one twice", fix="name each once"
+        )
+    if len(names) > 1 and (ann_file or image_dir or boxes_file):
+        raise UsageError(
+            "--ann-file, --image-dir and --boxes belong to one dataset, but --dataset names "
+            f"{len(names)}",
+            fix="run the command once per dataset, or lay the files out so that folders suffice",
+        )
+    # every dataset is opened before the first model runs
+    opened = [
+        open_dataset(
+            name,
+            data_root=paths.data_root(data_root),
+            split=split,
+            ann_file=ann_file,
+            image_dir=image_dir,
+        )
+        for name in names
+    ]
+    boxes = DetectorBoxes.load(boxes_file, opened[0]) if boxes_file else None
 
-    records: list[Record] = []
+    groups: list[list[Record]] = [[] for _ in names]
     with world() as here:
         device_name = describe_device(here.device(settings.device))
         for system in systems:
-            name = system.spec.name
-            task = pipeline.Task(
-                system=system,
-                dataset=data,
-                protocol=protocol,
-                settings=settings,
-                weights=checkpoints.get(name),
-                boxes=boxes,
-            )
-            context = pipeline.context_of(task, device_name, opened)
-            unable = able[name]
-            if unable is not None:
-                records.append(pipeline.not_available(context, data, protocol, unable))
-                continue
-            run = run_with_bar(task, context, paths.runs_root(runs_dir), here)
-            if here.is_main:
-                records.append(pipeline.make_record(run, context, data, protocol, boxes))
+            for name, data, records in zip(names, opened, groups, strict=True):
+                task = pipeline.Task(
+                    system=system,
+                    dataset=data,
+                    protocol=protocol,
+                    settings=settings,
+                    weights=checkpoints.get(system.spec.name),
+                    boxes=boxes,
+                )
+                how: dict[str, Any] = {
+                    "name": name,
+                    "split": split,
+                    "ann_file": ann_file and str(ann_file),
+                    "image_dir": image_dir and str(image_dir),
+                    "boxes": boxes_file and str(boxes_file),
+                }
+                context = pipeline.context_of(task, device_name, how)
+                unable = able[system.spec.name]
+                if unable is not None:
+                    records.append(pipeline.not_available(context, data, protocol, unable))
+                    continue
+                run = run_with_bar(task, context, paths.runs_root(runs_dir), here)
+                if here.is_main:
+                    records.append(pipeline.make_record(run, context, data, protocol, boxes))
         if here.is_main:
+            if len(groups) > 1:
+                groups.append([mean_record(records) for records in zip(*groups, strict=True)])
             kept_in = None
             if limit is None:
                 kept_in = paths.results_root(results)
-                for record in records:
+                for record in itertools.chain.from_iterable(groups):
                     write_record(kept_in, record)
-            show_records(records, json_output=json_output, kept_in=kept_in)
+            show_groups(groups, json_output=json_output, kept_in=kept_in)

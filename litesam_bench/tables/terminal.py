@@ -39,6 +39,7 @@ _RUN_METRICS = {
 }
 _CAPTIONS = {
     "zeroshot": "Zero-shot segmentation, in percent",
+    "zeroshot-mean": "Mean over datasets, in percent",
     "segevery": "Segment everything, in percent",
     "agreement": "Agreement with a reference system's masks, in percent",
 }

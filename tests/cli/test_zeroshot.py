@@ -238,3 +238,61 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(tmp_path: Path) -> None:
     assert "run the same command again" in errors
     assert "Traceback" not in errors
     assert next(runs.glob("*/journal-0.jsonl")).read_text().endswith("\n")
+
+
+def test_several_folders_and_their_mean(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_coco(ScenesDataset(3, seed=9, size_hw=(96, 128)), tmp_path / "other", "mini")
+    second = tmp_path / "other" / "coco"
+    two = ["--dataset", f"{folder}, {second}", *options(tmp_path, folder)[2:]]
+    command = ["zeroshot", "--model", "ellipse,oracle", "--prompt", "box", "--json"]
+    assert run([*command, *two]) == 0
+    first, other, mean = document(capsys)["datasets"]
+    assert [d["data"]["n_images"] for d in (first, other, mean)] == [N, 3, N + 3]
+    assert first["data"]["digest"] != other["data"]["digest"]
+    for name in ("miou", "ap"):
+        values = [d["systems"]["ellipse"]["metrics"][name]["value"] for d in (first, other)]
+        got = mean["systems"]["ellipse"]["metrics"][name]
+        assert values[0] != values[1]
+        assert got["value"] == pytest.approx(sum(values) / 2)
+        assert (got["n"], got["low"]) == (2, None)
+    assert mean["data"]["name"] == "mean-of-2"
+    assert mean["systems"]["oracle"]["metrics"]["miou"]["value"] == 1.0
+    stored = list((tmp_path / "results" / "records" / "zeroshot-mean").rglob("*.json"))
+    assert sorted(path.name for path in stored) == ["ellipse.cpu-fp32.json", "oracle.cpu-fp32.json"]
+    # each folder alone is the same measurement
+    assert run([*command, *options(tmp_path, folder)]) == 0
+    alone = document(capsys)["systems"]["ellipse"]
+    assert alone["metrics"] == first["systems"]["ellipse"]["metrics"]
+
+
+def test_a_mean_needs_every_dataset_whole(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_coco(ScenesDataset(3, seed=9, size_hw=(96, 128)), tmp_path / "other", "mini")
+    second = tmp_path / "other" / "coco"
+    broken = sorted(p for p in second.rglob("*.*") if p.suffix in (".png", ".jpg"))[0]
+    broken.write_bytes(broken.read_bytes()[:100])
+    two = ["--dataset", f"{folder},{second}", *options(tmp_path, folder)[2:]]
+    assert run(["zeroshot", "--model", "ellipse", "--json", *two]) == 1
+    *_, mean = document(capsys)["datasets"]
+    assert mean["systems"]["ellipse"]["status"] == "partial"
+    assert mean["systems"]["ellipse"]["metrics"] == {}
+
+
+@pytest.mark.parametrize("more", [["--ann-file", "a.json"], ["--image-dir", "images"]])
+def test_files_of_one_dataset_cannot_serve_several(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    two = ["--dataset", f"{folder},{tmp_path}", *options(tmp_path, folder)[2:]]
+    assert run(["zeroshot", "--model", "ellipse", *two, *more]) == 2
+    assert "belong to one dataset" in capsys.readouterr().err
+
+
+def test_a_dataset_is_named_once(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = ["--dataset", f"{folder},{folder}", *options(tmp_path, folder)[2:]]
+    assert run(["zeroshot", "--model", "ellipse", *two]) == 2
+    assert "one twice" in capsys.readouterr().err
