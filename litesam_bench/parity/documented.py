@@ -9,6 +9,7 @@ standard normal numbers in the tensor's shape:
 | name ends in running_mean | 0.1 n |
 | at most one axis, name ends in weight or gamma | 1 + 0.1 n |
 | at most one axis | 0.1 n |
+| name ends in dfl.conv.weight | 0, 1, 2, … (YOLO's bins, a constant that no training changes) |
 | positions and tokens (see `_TABLES`; token_mixer is no token) | 0.2 n |
 | any other | n sqrt(gain / product of all axes but the first) |
 
@@ -64,6 +65,8 @@ def documented_value(
     if len(shape) <= 1:
         scale = name.endswith(("weight", "gamma"))
         return np.float32(1 if scale else 0) + np.float32(0.1) * n
+    if name.endswith("dfl.conv.weight"):
+        return np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
     if any(word in name.replace("token_mixer", "") for word in _TABLES):
         return np.float32(0.2) * n
     return n * np.float32(math.sqrt(gain / math.prod(shape[1:])))
