@@ -17,6 +17,8 @@ from litesam_bench.tables import (
     ablations,
     agreement,
     backbones,
+    catalogue,
+    complexity,
     edges,
     efficientvit,
     glance,
@@ -38,8 +40,10 @@ Builder = Callable[[Mapping[str, PublishedTable], Sequence[Record]], list[Table]
 
 # The order of the index. A new table: one file with `build`, and its line here.
 BUILDERS: tuple[Builder, ...] = (
+    catalogue.build,
     glance.build,
     zeroshot.build,
+    complexity.build,
     backbones.build,
     litevit_blocks.build,
     ablations.build,
