@@ -40,6 +40,9 @@ COMMANDS: dict[str, LazyCommand] = {
         "zeroshot",
         "Prompt systems, score their masks, print the table.",
     ),
+    "detect": LazyCommand(
+        "litesam_bench.cli.detect", "detect", "Write a detector's boxes for zeroshot --boxes."
+    ),
     "agreement": LazyCommand(
         "litesam_bench.cli.agreement",
         "agreement",
