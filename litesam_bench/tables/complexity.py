@@ -37,6 +37,14 @@ NOTES: Mapping[tuple[str, str], str] = {
     ("lite-sam", "lite-sam-r1024"): _LITE,
     ("lite-sam", "efficientvit-sam-l0"): "the poster's 31 M are the encoder alone, and its 109 G "
     "come near an input of 1024 (106 G and 2 G of decoding); the published model takes 512",
+    (
+        "lite-sam",
+        "mobile-sam-v2",
+    ): "ours is without the object-aware detector, which is a source of boxes here",
+    (
+        "lite-sam",
+        "semantic-sam-l",
+    ): "ours at the 640 pixels of upstream's demo; the poster does not say its input",
     ("lite-sam", "efficientvit"): "the poster's 30.73 M and 106.5 G are those of "
     "EfficientViT-SAM-L0's image encoder, its neck included, at 1024; here the backbone alone at "
     "640, which Lite-SAM's neck follows",
