@@ -18,6 +18,7 @@ from litesam_bench.parity.manifest import read_manifest
 from litesam_bench.registry import System
 from litesam_bench.spec import SystemSpec
 from litesam_bench.tables.published import PublishedTable, all_tables
+from litesam_bench.types import Capabilities
 from litesam_bench.weights import licence_notice, model_card, path_of, state
 
 
@@ -41,6 +42,22 @@ def parameters(spec: SystemSpec) -> int | None:
     if spec.weights is not None and not spec.weights.url:
         return _values_in(path_of(spec.weights))
     return None
+
+
+def prompts_text(can: Capabilities) -> str:
+    """What a system can be asked for, in a few words: `points, boxes`; what it gives without
+    prompts is named too."""
+    words = {
+        "points": can.points,
+        "negative points": can.negative_points,
+        "boxes": can.boxes,
+        "masks": can.mask_prompt,
+        "proposals": can.propose,
+        "everything": can.everything,
+        "edges": can.edges,
+    }
+    limit = f" (at most {can.max_points} points)" if can.max_points is not None else ""
+    return ", ".join(word for word, able in words.items() if able) + limit
 
 
 def _entry(

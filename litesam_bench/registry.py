@@ -139,12 +139,18 @@ def systems() -> Registry[System]:
         UsageError: a file or package cannot be imported, lacks SPECS or load, or two systems
             have the same name.
     """
+    found = shipped_systems()
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        _add(found, _from_entry_point(entry))
+    return found
+
+
+def shipped_systems() -> Registry[System]:
+    """The systems of the baselines folder alone; raises as `systems` does."""
     found: Registry[System] = Registry("system", list_command="litesam-bench models list")
     for path in sorted(paths.baselines_dir().glob("*.py")):
         if not path.name.startswith("_"):
             _add(found, from_file(path))
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        _add(found, _from_entry_point(entry))
     return found
 
 

@@ -10,7 +10,6 @@ from litesam_bench.cli.options import as_json
 
 if TYPE_CHECKING:
     from litesam_bench.registry import System
-    from litesam_bench.types import Capabilities
 
 
 @click.group(
@@ -33,7 +32,7 @@ def models() -> None:
 @as_json
 def list_(json_output: bool) -> None:
     """All systems, one a line."""
-    from litesam_bench.catalogue import entries
+    from litesam_bench.catalogue import entries, prompts_text
     from litesam_bench.cli.output import print_json, print_table
     from litesam_bench.registry import systems
 
@@ -78,20 +77,6 @@ def show(names: str, json_output: bool) -> None:
         if number:
             click.echo()
         print_fields(entry)
-
-
-def prompts_text(can: Capabilities) -> str:
-    """What a system can be asked for, in a few words: `points, boxes`."""
-    words = {
-        "points": can.points,
-        "negative points": can.negative_points,
-        "boxes": can.boxes,
-        "masks": can.mask_prompt,
-        "proposals": can.propose,
-        "everything": can.everything,
-    }
-    limit = f" (at most {can.max_points} points)" if can.max_points is not None else ""
-    return ", ".join(word for word, able in words.items() if able) + limit
 
 
 def _input(system: System) -> str:

@@ -48,7 +48,10 @@ def standing(spec: SystemSpec) -> Standing:
         return Standing(True, f"equals upstream at {spec.commit[:12] or 'a named commit'}")
     if spec.training == "not-applicable":
         return Standing(False, "nothing to compare with: a method without weights")
+    if spec.training == "untrained":
+        return Standing(False, "nothing to compare with: a network of ours, without weights")
     if spec.weights is None or not spec.weights.url:
         return Standing(False, "nothing to compare with: no code of its authors is public")
     missing = " and no manifest" if not manifest_path(spec.name).is_file() else ""
-    return Standing(False, spec.notes or f"no golden{missing}: upstream was not run")
+    reason = f"no golden{missing}: upstream was not run"
+    return Standing(False, f"{reason}; {spec.notes}" if spec.notes else reason)

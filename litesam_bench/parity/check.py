@@ -210,8 +210,8 @@ def _check_spec(spec: SystemSpec, found: _Results) -> None:
             wrong.append("the weights' licence is empty")
     if spec.training == "trained" and not spec.training_data:
         wrong.append("training_data is empty")
-    if spec.upstream.startswith("https://github.com/") and not spec.commit:
-        wrong.append("upstream without a commit")
+    if spec.weights is not None and "github.com/" in spec.upstream and not spec.commit:
+        wrong.append("official weights, but no commit of upstream")
     can = spec.capabilities
     if not (can.points or can.boxes or can.everything or can.edges):
         wrong.append("no capability: neither prompts, nor everything, nor edges")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from litesam_bench import protocols
+from litesam_bench.catalogue import prompts_text
 from litesam_bench.cli.main import run
-from litesam_bench.cli.models import prompts_text
 from litesam_bench.registry import systems
 from litesam_bench.types import Capabilities
 
