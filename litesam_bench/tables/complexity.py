@@ -183,7 +183,9 @@ def _table(layout: _Layout, counted: Sequence[Record], timed: Sequence[Record] =
         shown |= {id(record) for record in own}
         rows += [_row(layout, printed, record, timed) for record in own or [None]]
     if layout.others:
-        rows += [_row(layout, None, r, timed) for r in counted if id(r) not in shown]
+        others = [record for record in counted if id(record) not in shown]
+        others.sort(key=lambda record: str(record.system["display"]))
+        rows += [_row(layout, None, record, timed) for record in others]
     columns = [Column("Model", align="left")]
     columns += [Column(label, head) for head, _ in _TOTALS for label in ("paper", "ours", "Δ")]
     if layout.parts:
