@@ -149,6 +149,7 @@ class _Run:
         self.notify = notify
         self.keep_logits = keep_logits
         self.batch = config.points_per_batch
+        self.restore_at_once: int | None = None  # masks; known once the memory has run out
         self.funnel = Funnel()
         self.found: _Found = []
         self._known_taps: tuple[tuple[Restore, SizeHW], tuple[Taps, Taps]] | None = None
@@ -230,6 +231,18 @@ class _Run:
         self.notify(f"out of memory with {self.batch} prompts a batch: going on with half of them")
         self.batch //= 2
 
+    def _restore_less(self, error: Exception, masks: int) -> None:
+        """The same for bringing `masks` masks to the image's size."""
+        if not out_of_memory(error):
+            raise error
+        if masks == 1:
+            raise BenchError(
+                "the device ran out of memory with a single mask at the image's size",
+                fix="use --device cpu, or a smaller image",
+            ) from error
+        self.notify(f"out of memory with {masks} masks at the image's size: going on with half")
+        self.restore_at_once = masks // 2
+
     def _select(self, embedding: Embedding, prompts: Prompts) -> SelectedMasks:
         """The masks of a batch whose predicted IoU passes."""
         multimask, iou_thresh = self.config.tokens == "multimask", self.config.pred_iou_thresh
@@ -256,10 +269,18 @@ class _Run:
         found: _Found = []
         crop_h, crop_w = crop.size_hw
         pixels = _RESTORE_PIXELS.get(masks.logits.device.type, _RESTORE_PIXELS["cpu"])
-        step = max(1, pixels // (crop_h * crop_w))
-        for begin in range(0, len(masks), step):
+        begin = 0
+        while begin < len(masks):
+            step = self.restore_at_once or max(1, pixels // (crop_h * crop_w))
+            part = slice(begin, min(begin + step, len(masks)))
+            try:
+                with self.clock.phase("filter"):
+                    rows, stable, binary = self._stable(masks, part, confident)
+            except (RuntimeError, MemoryError) as error:
+                self._restore_less(error, part.stop - part.start)
+                continue
+            begin = part.stop
             with self.clock.phase("filter"):
-                rows, stable, binary = self._stable(masks, slice(begin, begin + step), confident)
                 if binary.shape[1:] != (crop_h, crop_w):
                     raise ModelOutputError(
                         f"masks of {binary.shape[1:]} for an image of {(crop_h, crop_w)}"
@@ -316,15 +337,17 @@ class _Run:
             stable = stability(full, config.stability_offset).double().cpu().numpy()
             binary = (full > 0).cpu().numpy()
         rows = np.arange(len(masks))[part]
+        unstable = 0
         if config.stability_thresh > 0:
             keep = stable >= config.stability_thresh
-            self.funnel.drop("stability", int((~keep).sum()))
+            unstable = int((~keep).sum())
             rows, stable, binary = rows[keep], stable[keep], binary[keep]
             full = None if full is None else full[torch.as_tensor(keep, device=full.device)]
         sure_logit = self.sampler.confident_logit
         if confident is not None and sure_logit is not None and full is not None and len(full):
             sure = (full > sure_logit).any(dim=0)
             np.logical_or(confident, sure.cpu().numpy(), out=confident)
+        self.funnel.drop("stability", unstable)  # nothing can fail any more
         return torch.as_tensor(rows), stable.tolist(), binary
 
     def _taps(self, to_image: Restore, low_hw: SizeHW) -> tuple[Taps, Taps]:

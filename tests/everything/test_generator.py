@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -167,6 +169,32 @@ def test_out_of_memory_halves_the_batch_and_says_so() -> None:
 def test_not_even_one_prompt_fits() -> None:
     with pytest.raises(BenchError, match="single prompt"):
         generate(Blobs(memory=0), IMAGE, Grid(4), GeneratorConfig())
+
+
+class Cramped(Blobs):
+    """Has memory for a few masks at the image's size."""
+
+    def __init__(self, masks: int) -> None:
+        super().__init__()
+        self.masks = masks
+
+    def segment(self, embedding: tuple[int, int], prompts: Prompts) -> MaskBatch:
+        def to_image(low: torch.Tensor) -> torch.Tensor:
+            if len(low) > self.masks:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return low
+
+        return replace(super().segment(embedding, prompts), to_image=to_image)
+
+
+def test_out_of_memory_at_the_image_s_size_halves_the_masks_and_says_so() -> None:
+    said: list[str] = []
+    result = generate(Cramped(5), IMAGE, Grid(4), GeneratorConfig(), notify=said.append)
+    roomy = generate(Blobs(), IMAGE, Grid(4), GeneratorConfig())
+    assert (result.proposals, result.funnel) == (roomy.proposals, roomy.funnel)
+    assert said and all("at the image's size" in line for line in said)
+    with pytest.raises(BenchError, match="single mask"):
+        generate(Cramped(0), IMAGE, Grid(4), GeneratorConfig())
 
 
 def test_other_errors_are_not_taken_for_memory() -> None:
