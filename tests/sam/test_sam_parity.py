@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from litesam_bench.parity import manifest_path
+from litesam_bench.parity.manifest import read_manifest
 from litesam_bench.sam.image_encoder import (
     VIT_B,
     VIT_H,
@@ -25,23 +24,6 @@ from litesam_bench.sam.model import Sam, build_sam
 from litesam_bench.sam.prompt_encoder import PromptEncoder, PromptEncoderConfig
 from litesam_bench.sam.transformer import Attention, TransformerConfig
 
-KEYS = Path(__file__).with_name("official_keys.txt")
-
-
-def official_shapes(system: str) -> dict[str, tuple[int, ...]]:
-    sections: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
-    section = ""
-    for line in KEYS.read_text().splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
-        elif line and not line.startswith("#"):
-            name, sizes = line.split()
-            shape = tuple(int(size) for size in sizes.split("x"))
-            listed = re.search(r"\{(.*)\}", name)
-            for index in listed[1].split(",") if listed else [""]:
-                sections[section][re.sub(r"\{.*\}", index, name)] = shape
-    return sections["all"] | sections[system]
-
 
 @pytest.mark.parametrize(
     ("system", "vit", "count"),
@@ -52,7 +34,8 @@ def test_keys_and_shapes_are_the_official_checkpoints(
 ) -> None:
     with torch.device("meta"):
         ours = {name: tuple(value.shape) for name, value in build_sam(vit).state_dict().items()}
-    assert ours == official_shapes(system)
+    official = read_manifest(manifest_path(system)).tensors
+    assert ours == {name: info.shape for name, info in official.items()}
     assert len(ours) == count
 
 
