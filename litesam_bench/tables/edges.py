@@ -30,10 +30,10 @@ _WHY_FAR = {
     "canny": "AP is more than 0.02 above the printed one at equal ODS and OIS: recall that a sweep "
     "of thresholds does not reach counts as precision 0, and this sweep reaches recall .97; from "
     "threshold .05 on, the same counts give AP .591",
-    "felz-hutt": "above the printed numbers by its settings, chosen on train and val (the printed "
-    "ones' are not stated): there, segments of at least 50 pixels and little smoothing give "
-    "ODS .611, OIS .642, AP .546, and these settings .661, .690, .642; step by step in "
-    "results/tuning/felz-hutt-distance.md",
+    "felz-hutt": "above the printed numbers by its settings, chosen on train and val; those behind "
+    "the printed ones are not stated. There, the authors' example settings with each scale as an "
+    "operating point give ODS .614, OIS .637, AP .489, and these settings .661, .690, .642; step "
+    "by step in results/tuning/felz-hutt-distance.md",
     "hed": "the public PyTorch checkpoint's author reports ODS .774: convolutions pad where the "
     "original crops",
     "sam-h": "how the printed maps were thinned is not published; the best public reproduction "
