@@ -13,7 +13,10 @@ from typing import Any
 
 import litesam_bench
 
-_LIBRARIES = ("torch", "numpy", "scipy", "pycocotools", "opencv-python-headless", "pillow", "numba")
+_LIBRARIES = (
+    *("torch", "torchvision", "timm", "transformers", "ultralytics"),
+    *("numpy", "scipy", "pycocotools", "opencv-python-headless", "pillow", "numba"),
+)
 
 
 def git_state() -> dict[str, Any]:
