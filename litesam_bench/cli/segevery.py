@@ -37,9 +37,9 @@ Examples:
 @click.option(
     "--sampler",
     "sampler_name",
-    default="grid:32",
-    show_default=True,
-    help="grid[:N], hierarchical[:N], autoppn[:K][-points|-boxes|-both] or object-aware.",
+    default=None,
+    help="grid[:N], hierarchical[:N], autoppn[:K][-points|-boxes|-both] or object-aware. "
+    "Default: autoppn:256-points for systems that propose their own prompts, else grid:32.",
 )
 @dataset_options
 @click.option(
@@ -68,7 +68,7 @@ Examples:
 @as_json
 def segevery(
     models: str,
-    sampler_name: str,
+    sampler_name: str | None,
     dataset: str,
     split: str | None,
     ann_file: Path | None,
@@ -100,7 +100,7 @@ def segevery(
     from litesam_bench.everything import protocol as protocols
     from litesam_bench.everything import run as everything
     from litesam_bench.everything.object_aware import ObjectAware
-    from litesam_bench.everything.presets import parse_sampler
+    from litesam_bench.everything.presets import default_sampler, parse_sampler
     from litesam_bench.everything.proposals import Sampler
     from litesam_bench.prompts.detector import DetectorBoxes
     from litesam_bench.records.journal import RunFolder
@@ -130,16 +130,19 @@ def segevery(
         ann_file=ann_file,
         image_dir=image_dir,
     )
-    sampler: Sampler
+    samplers: dict[str, Sampler] = {}
     if boxes_file is not None:
         boxes = DetectorBoxes.load(boxes_file, data)
-        sampler = ObjectAware(boxes.prompts, boxes.sha256)
+        detected = ObjectAware(boxes.prompts, boxes.sha256)
+        samplers = {system.spec.name: detected for system in systems}
     else:
-        sampler = parse_sampler(sampler_name)
+        for system in systems:
+            wanted = sampler_name or default_sampler(system.spec.capabilities)
+            samplers[system.spec.name] = parse_sampler(wanted)
     able: dict[str, CapabilityError | None] = {}
     for system in systems:
         try:
-            everything.check_capabilities(system.spec, sampler)
+            everything.check_capabilities(system.spec, samplers[system.spec.name])
             able[system.spec.name] = None
         except CapabilityError as error:
             able[system.spec.name] = error
@@ -157,7 +160,7 @@ def segevery(
                 system=system,
                 dataset=data,
                 protocol=preset,
-                sampler=sampler,
+                sampler=samplers[name],
                 settings=settings,
                 weights=checkpoints.get(name),
             )

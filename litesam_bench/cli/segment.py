@@ -104,7 +104,7 @@ def segment(
     from litesam_bench.datasets.images import read_rgb
     from litesam_bench.distributed import World
     from litesam_bench.errors import UsageError
-    from litesam_bench.everything.presets import parse_sampler
+    from litesam_bench.everything.presets import default_sampler, parse_sampler
     from litesam_bench.everything.proposals import GeneratorConfig
     from litesam_bench.timing.device import pick_device
 
@@ -125,7 +125,7 @@ def segment(
     if len(systems) != 1:
         raise UsageError(f"--model {model} names {len(systems)} systems", fix="name one")
     system = systems[0]
-    sampler = parse_sampler(sampler_name or _default_sampler(system))
+    sampler = parse_sampler(sampler_name or default_sampler(system.spec.capabilities))
     config = GeneratorConfig(
         points_per_batch=batch, crop_n_layers=crop_layers, min_mask_region_area_px=min_area
     )
@@ -153,10 +153,6 @@ def segment(
             found, remark = _everything(segmenter, image, sampler, config, fall_back=fall_back)
         _write(out, path, image, found)
         click.echo(f"{path}: {remark}; {out / path.name}.json and .png", err=True)
-
-
-def _default_sampler(system: Any) -> str:
-    return "autoppn" if system.spec.capabilities.propose else "grid"
 
 
 def _check(system: Any, sampler: Sampler, asked: list[Prompts]) -> None:

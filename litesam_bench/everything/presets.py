@@ -10,6 +10,7 @@ from litesam_bench.everything.autoppn import AutoPpnSampler
 from litesam_bench.everything.grid import Grid
 from litesam_bench.everything.hierarchical import Hierarchical
 from litesam_bench.everything.proposals import GeneratorConfig, Sampler
+from litesam_bench.types import Capabilities
 
 AMG = GeneratorConfig()
 """SAM's automatic mask generator as it is shipped."""
@@ -27,6 +28,11 @@ OBJECT_AWARE = GeneratorConfig(
 
 _SAMPLER = re.compile(r"(grid|hierarchical|autoppn)(?::([0-9]+))?(?:-(points|boxes|both))?")
 _FIX = "use grid[:32], hierarchical[:32], autoppn[:256][-points|-boxes|-both] or object-aware"
+
+
+def default_sampler(can: Capabilities) -> str:
+    """A system's own prompts where it proposes some, else SAM's grid."""
+    return "autoppn:256-points" if can.propose else "grid:32"
 
 
 def parse_sampler(text: str) -> Sampler:

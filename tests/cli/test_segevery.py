@@ -35,6 +35,7 @@ def test_a_system_that_cannot_is_n_a(tmp_path: Path) -> None:
     system = json.loads(text)["systems"]["box-fill"]
     assert system["status"] == "n/a"
     assert "point prompts" in system["reason"]
+    assert json.loads(text)["protocol"]["id"] == "ar-sam/grid:32@1"  # nothing to propose with
 
 
 def test_combinations_that_make_no_sense() -> None:

@@ -12,9 +12,9 @@ from litesam_bench.everything.generator import generate
 from litesam_bench.everything.grid import Grid
 from litesam_bench.everything.hierarchical import Hierarchical, between
 from litesam_bench.everything.object_aware import ObjectAware
-from litesam_bench.everything.presets import OBJECT_AWARE, parse_sampler
+from litesam_bench.everything.presets import OBJECT_AWARE, default_sampler, parse_sampler
 from litesam_bench.everything.proposals import GeneratorConfig, View
-from litesam_bench.types import Prompts
+from litesam_bench.types import Capabilities, Prompts
 
 OFF = GeneratorConfig(pred_iou_thresh=0, stability_thresh=0, box_nms_thresh=1)
 
@@ -134,3 +134,10 @@ def test_names(text: str, name: str) -> None:
 def test_unknown_samplers(text: str) -> None:
     with pytest.raises(UsageError):
         parse_sampler(text)
+
+
+def test_a_system_s_own_prompts_are_the_default() -> None:
+    assert default_sampler(Capabilities(points=True, propose=True)) == "autoppn:256-points"
+    assert default_sampler(Capabilities(points=True)) == "grid:32"
+    for can in (Capabilities(points=True, propose=True), Capabilities(points=True)):
+        assert parse_sampler(default_sampler(can)).name == default_sampler(can)
