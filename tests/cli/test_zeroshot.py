@@ -296,3 +296,21 @@ def test_a_dataset_is_named_once(
     two = ["--dataset", f"{folder},{folder}", *options(tmp_path, folder)[2:]]
     assert run(["zeroshot", "--model", "ellipse", *two]) == 2
     assert "one twice" in capsys.readouterr().err
+
+
+@pytest.mark.data
+def test_a_folder_from_the_wild(
+    tmp_path: Path, data_root: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nuclei of dsb2018 beside generated scenes: any folder in COCO's format is a dataset."""
+    nuclei = data_root / "dsb2018"
+    if not nuclei.is_dir():
+        pytest.skip(f"{nuclei} does not exist")
+    two = ["--dataset", f"{nuclei},{folder}", *options(tmp_path, folder)[2:]]
+    command = ["zeroshot", "--model", "box-fill,ellipse,oracle", "--limit", "3", "--json"]
+    assert run([*command, *two]) == 0
+    wild, _, mean = document(capsys)["datasets"]
+    found = {name: entry["metrics"]["miou"]["value"] for name, entry in wild["systems"].items()}
+    # nuclei are round: the ellipse beats the box
+    assert 0.5 < found["box-fill"] < found["ellipse"] < found["oracle"] == 1.0
+    assert mean["data"]["parts"][0]["name"] == wild["data"]["name"]
