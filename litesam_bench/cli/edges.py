@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Examples:
   litesam-bench edges
   litesam-bench edges --bsds --model canny
+  litesam-bench edges --bsds --model lite-sam --sampler autoppn:256-boxes
   litesam-bench edges --bsds --from-maps my_maps --name my-net --gallery 8
   litesam-bench edges --ground-truth GT --from-maps MAPS --thresholds 5 --json"""
 )
@@ -79,7 +80,7 @@ Examples:
     "--sampler",
     default="grid:16",
     show_default=True,
-    help="Prompts of promptable models: grid:N or autoppn:N.",
+    help="Prompts of promptable models: grid:N, or autoppn:N with -points, -boxes or -both.",
 )
 @click.option(
     "--edge-nms",

@@ -39,9 +39,12 @@ _WHY_FAR = {
     "sam-h": "how the printed maps were thinned is not published; the best public reproduction "
     "has ODS .746",
     "lite-sam-r640": "the paper's weights and its thinning of maps are not public: these weights "
-    "were trained here, see `litesam-bench models show lite-sam`",
+    "were trained here, see litesam-bench models show lite-sam",
 }
-_NOT_MEASURED = {"edter": "no network here; its maps can be evaluated with `--from-maps`"}
+_NOT_MEASURED = {
+    "edter": "no network here; its maps can be evaluated with --from-maps",
+    "lite-sam-r640": "not measured with the current weights",
+}
 # Systems of no printed table here, by their own name: what their authors' repository prints.
 _PRINTED_ELSEWHERE = {
     "pidinet": ("0.807", "0.823"),
