@@ -32,8 +32,8 @@ _WHY_FAR = {
     "threshold .05 on, the same counts give AP .591",
     "felz-hutt": "above the printed numbers by its settings, chosen on train and val; those behind "
     "the printed ones are not stated. There, the authors' example settings with each scale as an "
-    "operating point give ODS .614, OIS .637, AP .489, and these settings .661, .690, .642; step "
-    "by step in results/tuning/felz-hutt-distance.md",
+    "operating point give ODS .614, OIS .637, AP .489, and these settings .661, .690, .642; "
+    "step by step: python -m litesam_bench.edges.tune --distance",
     "hed": "the public PyTorch checkpoint's author reports ODS .774: convolutions pad where the "
     "original crops",
     "sam-h": "how the printed maps were thinned is not published; the best public reproduction "
