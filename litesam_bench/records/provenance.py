@@ -74,9 +74,14 @@ def command_line() -> str:
         if word in _PLACES:
             next(words, None)
         elif not word.startswith(tuple(f"{place}=" for place in _PLACES)):
-            kept.append(word)
+            kept.append(",".join(_last_part(part) for part in word.split(",")))
     program = Path(sys.argv[0]).name
     return shlex.join(["litesam-bench" if program == "__main__.py" else program, *kept])
+
+
+def _last_part(word: str) -> str:
+    """An absolute path without the folders above it; any other word as it is."""
+    return Path(word).name or word if Path(word).is_absolute() else word
 
 
 def environment(device: str, device_name: str, dtype: str, **extra: Any) -> dict[str, Any]:

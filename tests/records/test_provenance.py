@@ -11,3 +11,9 @@ def test_the_command_can_be_typed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
     words = ["zeroshot", "--results", "/home/me/r", "--runs-dir=/tmp/x", "--prompt", "box"]
     monkeypatch.setattr("sys.argv", ["/opt/venv/bin/litesam-bench", *words])
     assert command_line() == "litesam-bench zeroshot --prompt box"
+
+
+def test_a_folder_of_data_keeps_its_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["zeroshot", "--dataset", "/home/me/wild/dsb2018,coco", "--model", "a/b.py"]
+    monkeypatch.setattr("sys.argv", ["litesam-bench", *words])
+    assert command_line() == "litesam-bench zeroshot --dataset dsb2018,coco --model a/b.py"
