@@ -32,7 +32,9 @@ def _spec(
         input=InputSpec(size=1024, mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0)),
         weights=Weights(
             file_name=file_name,
-            url=f"https://drive.google.com/uc?export=download&id={drive_id}",
+            # the README's link, without the page that asks before a large file is sent
+            url="https://drive.usercontent.google.com/download?export=download&confirm=t"
+            f"&id={drive_id}",
             sha256=sha256,
             size_bytes=size_bytes,
             licence="AGPL-3.0",

@@ -22,6 +22,8 @@ from litesam_bench.sam.prompt_encoder import PromptEncoder, PromptEncoderConfig
 
 # parts of upstream's decoder that see the image alone: the encoder's, here
 _IMAGE_PARTS = ("compress_vit_feat", "embedding_encoder")
+# TinyViT's classifier, which is in the file of Light HQ-SAM and in no encoder
+_UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
 
 
 class EarlyFeatures(Protocol):
@@ -163,12 +165,12 @@ def build_sam_hq_tiny() -> Sam:
 def remap(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Official parameter names to those of `build_sam_hq`, for every encoder.
 
-    Names that no encoder uses (`tiny_vit.UNUSED`) stay.
+    Those of TinyViT's classifier stay: nothing here has a place for them.
     """
     renamed = {}
     for name, tensor in tiny_vit.remap(state).items():
         part, _, rest = name.partition(".")
-        if part == "image_encoder" and name not in tiny_vit.UNUSED:
+        if part == "image_encoder" and not name.startswith(_UNUSED):
             name = f"image_encoder.encoder.{rest}"
         elif part == "mask_decoder" and rest.startswith(_IMAGE_PARTS):
             name = f"image_encoder.{rest}"
