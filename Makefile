@@ -16,10 +16,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# FastSAM and YOLOv8 are tested too, which no other target installs.
+$(VENV)/.ready-to-test: $(VENV)/.ready
+	@echo "for the tests of FastSAM and YOLOv8: installing ultralytics, which is AGPL-3.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ultralytics]'
+	touch $@
+
 demo: $(VENV)/.ready ## zero-shot table of every weightless system and Lite-SAM on embedded scenes
 	$(BIN)/litesam-bench zeroshot --results build/demo
 
-test: $(VENV)/.ready ## all tests; those that need real data, weights or a GPU skip with a reason
+test: $(VENV)/.ready-to-test ## all tests; those that need real data, weights or a GPU skip with a reason
 	LITESAM_BENCH_DATA=$(DATA) $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.ready ## ruff: lint and format check

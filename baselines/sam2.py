@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 _URL = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 
 
+# the memory of a video, and whether the object is in the frame
+_VIDEO_PARTS = (
+    "memory_attention.",
+    "memory_encoder.",
+    "maskmem_tpos_enc",
+    "mask_downsample.",
+    "no_mem_pos_enc",
+    "no_obj_ptr",
+    "no_obj_embed_spatial",
+    "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.",
+    "sam_mask_decoder.pred_obj_score_head.",
+)
+
+
 def _spec(variant: str, display: str, sha256: str, size_bytes: int = 0) -> SystemSpec:
     file_name = f"sam2.1_hiera_{variant.replace('-', '_')}.pt"
     return SystemSpec(
@@ -41,6 +56,7 @@ def _spec(variant: str, display: str, sha256: str, size_bytes: int = 0) -> Syste
         upstream="https://github.com/facebookresearch/sam2",
         commit="2b90b9f5ceec907a1c18123530e92e794ad901a4",
         extra="family",
+        allow_unexpected=_VIDEO_PARTS,
         notes="images only: the published parameters include a video memory, which is neither"
         " loaded nor counted; token 0 gives way to the best multimask token where it is unstable,"
         " as upstream's predictor does",
@@ -101,7 +117,7 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
         model = network(spec)
     load_strict(
         model,
-        remap(load_state_dict_file(context.weights)),
+        remap(load_state_dict_file(context.weights), unused=spec.allow_unexpected),
         allow_missing=spec.allow_missing,
         allow_unexpected=spec.allow_unexpected,
         source=context.weights,

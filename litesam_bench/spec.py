@@ -54,7 +54,8 @@ class SystemSpec:
     training_data: "" for systems that are not trained. `not_zero_shot_on` names datasets whose
         domain the training data contains: their rows carry the footnote.
     companions: further official files that must lie beside `weights`, where one is not all.
-    allow_missing, allow_unexpected: exact state-dict keys that may be absent or extra.
+    allow_missing, allow_unexpected: state-dict keys of the official file that may be absent or
+        extra; a name that ends in a dot stands for a whole module.
     overflows_in: half precisions in which the network is known to leave the range of numbers.
     """
 

@@ -14,7 +14,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from litesam_bench.metrics import coco_ap
+from litesam_bench.timing.latency import peak_bytes
 from litesam_bench.types import FloatArray, GroundTruth, Instance, Rle
 
 HEIGHT, WIDTH = 480, 640
@@ -229,9 +229,9 @@ def _peak_gib(name: str, images: int, masks: int) -> float:
 
 def _print_peak(name: str, images: int, masks: int) -> None:
     _score_once(name, make_problem(images, masks))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    print(peak * unit / 2**30)
+    peak = peak_bytes("cpu")
+    assert peak is not None
+    print(peak / 2**30)
 
 
 def run(images: int = 5000, masks: int = 36000, repeats: int = 3) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def run(images: int = 5000, masks: int = 36000, repeats: int = 3) -> dict[str, A
         `first_call_s`: our first call, which loads or compiles the kernels and is not timed above.
     """
     names = list(_scorers())
-    # First, while this process is small: a child's peak includes its parent's at the fork.
+    # First, while this process is small: on macOS a child's peak includes its parent's at the fork.
     peaks = {name: _peak_gib(name, images, masks) for name in names}
     problem = make_problem(images, masks)
     first_call_s, _ = _score_once(OURS, problem)

@@ -28,19 +28,6 @@ _STABILITY_OFFSET = 0.05
 _STABLE = 0.98
 _LOGIT_LIMIT = 32.0
 
-# the memory of a video, and whether the object is in the frame
-_VIDEO_PARTS = (
-    "memory_attention.",
-    "memory_encoder.",
-    "maskmem_tpos_enc",
-    "mask_downsample.",
-    "no_mem_pos_enc",
-    "no_obj_ptr",
-    "no_obj_embed_spatial",
-    "obj_ptr_proj.",
-    "obj_ptr_tpos_proj.",
-    "sam_mask_decoder.pred_obj_score_head.",
-)
 _RENAMED = (
     (r"^image_encoder\.trunk\.(.*)\.mlp\.layers\.0\.", r"image_encoder.trunk.\1.mlp.fc1."),
     (r"^image_encoder\.trunk\.(.*)\.mlp\.layers\.1\.", r"image_encoder.trunk.\1.mlp.fc2."),
@@ -210,11 +197,15 @@ def build_sam2(config: HieraConfig) -> Sam2:
     return sam.eval()
 
 
-def remap(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Official parameter names to those of `build_sam2`, without the parts for videos."""
+def remap(state: Mapping[str, Tensor], unused: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """Official parameter names to those of `build_sam2`.
+
+    Args:
+        unused: beginnings of names that are left out: the parts for videos.
+    """
     renamed = {}
     for name, tensor in state.items():
-        if name.startswith(_VIDEO_PARTS):
+        if name.startswith(unused):
             continue
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)

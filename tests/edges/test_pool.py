@@ -62,8 +62,8 @@ if __name__ == "__main__":
     with worker_pool(2) as pool:
         [wait.result() for wait in [pool.submit(time.sleep, 0.5) for _ in range(2)]]
         work = [pool.submit(time.sleep, 1) for _ in range(2)]
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             time.sleep(600)
         except KeyboardInterrupt:
             print("stopped", all(w.result() is None for w in work), flush=True)

@@ -14,6 +14,11 @@ from litesam_bench.parity.check import LIGHT_PARAMETERS, Check, check, failures
 from litesam_bench.parity.manifest import read_manifest
 from litesam_bench.registry import System, systems
 
+_MODULES_OF = {
+    "family": ("timm", "torchvision", "transformers"),
+    "ultralytics": ("ultralytics",),
+}
+
 
 def _param(system: System) -> object:
     path = manifest_path(system.spec.name)
@@ -22,8 +27,16 @@ def _param(system: System) -> object:
     return pytest.param(system, id=system.spec.name, marks=marks)
 
 
+def _need_extra(system: System) -> None:
+    """Skip a system whose optional packages are not installed, saying which."""
+    extra = system.spec.extra
+    for module in _MODULES_OF.get(extra, ()):
+        pytest.importorskip(module, reason=f"needs the extra `{extra}`")
+
+
 @pytest.mark.parametrize("system", [_param(system) for system in systems()])
 def test_every_system_keeps_its_contract(system: System) -> None:
+    _need_extra(system)
     checks = check(system)
     assert not failures(checks)
     names = [row.name for row in checks]
@@ -42,6 +55,7 @@ def test_cpu_and_gpu_agree(system: System) -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")
+    _need_extra(system)
     assert not failures(check(system, device="cuda"))
 
 
