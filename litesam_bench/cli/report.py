@@ -26,12 +26,12 @@ def report(results: Path | None, check: bool) -> None:
     """Write the tables of RESULTS/records as Markdown, CSV and LaTeX into RESULTS/tables.
 
     Published and measured numbers stand side by side; what is not measured yet stays empty. The
-    figure of AR against prompts and time goes into RESULTS/figures (not compared by --check: its
-    bytes depend on the plotting library). The marked tables of a README.md beside RESULTS are
-    brought up to date too.
-    Files that changed are named on stdout.
+    figures (AR against prompts and time; precision and recall of edges) go into RESULTS/figures and
+    are not compared by --check: their bytes depend on the plotting library. The marked tables of a
+    README.md beside RESULTS are brought up to date too. Files that changed are named on stdout.
     """
     from litesam_bench import paths
+    from litesam_bench.edges import curves
     from litesam_bench.errors import DataError
     from litesam_bench.records.store import read_records
     from litesam_bench.tables import published, segevery_figure
@@ -47,6 +47,7 @@ def report(results: Path | None, check: bool) -> None:
     else:
         changed = write_report(records, printed, folder)
         changed += segevery_figure.write(records, root / "figures")
+        changed += curves.write_figures(root, records)
     changed += update_readme(root.parent / "README.md", printed, records, write=not check)
     for path in changed:
         click.echo(path)

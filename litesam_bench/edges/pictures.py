@@ -28,13 +28,16 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 MATCHED, MISSED, FALSE = (0, 158, 115), (0, 114, 178), (213, 94, 0)
 
 
-def curve_figure(curves: Mapping[str, Scores], path: Path, *, title: str) -> None:
+def curve_figure(curves: Mapping[str, Scores], path: Path, *, title: str) -> list[Path]:
     """Precision over recall for each named method, with lines of equal F, as SVG and PNG.
 
     Dots mark the ODS points. The legend is in descending order of ODS.
 
     Args:
         path: without suffix.
+
+    Returns:
+        the files that this changed.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -61,14 +64,19 @@ def curve_figure(curves: Mapping[str, Scores], path: Path, *, title: str) -> Non
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="recall", ylabel="precision", aspect="equal")
         axes.set_title(title, fontsize=10)
         axes.legend(loc="lower left", fontsize=7.5, framealpha=0.9)
-        _save(figure, path)
+        return _save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> list[Path]:
+    changed = []
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix[1:], dpi=150, metadata=metadata)
-        write_atomic(path.with_suffix(suffix), buffer.getvalue())
+        file = path.with_name(path.name + suffix)  # not with_suffix: names have dots
+        if not file.is_file() or file.read_bytes() != buffer.getvalue():
+            write_atomic(file, buffer.getvalue())
+            changed.append(file)
+    return changed
 
 
 @dataclass(frozen=True)

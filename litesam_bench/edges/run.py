@@ -16,10 +16,11 @@ from litesam_bench.edges import outcome
 from litesam_bench.edges.benchmark import Evaluation, Settings, evaluate
 from litesam_bench.edges.boundary_gt import BoundaryData, read_boundaries
 from litesam_bench.edges.collect import Scores, collect
+from litesam_bench.edges.curves import figure_path, write_figure
 from litesam_bench.edges.detectors import EdgeDetector, map_folder, read_image, write_maps
 from litesam_bench.edges.from_masks import MaskEdges, edges_from_masks
 from litesam_bench.edges.maps import Segmentations, find_map, read_map
-from litesam_bench.edges.pictures import SheetRow, contact_sheet, curve_figure, extremes
+from litesam_bench.edges.pictures import SheetRow, contact_sheet, extremes
 from litesam_bench.edges.ridges import suppress
 from litesam_bench.edges.thinning import thin
 from litesam_bench.errors import CapabilityError, DataError, UsageError
@@ -28,7 +29,6 @@ from litesam_bench.records.provenance import cpu_name, environment
 from litesam_bench.records.schema import Record
 from litesam_bench.records.store import write_record
 from litesam_bench.spec import SystemSpec
-from litesam_bench.tables.measured import split_id
 from litesam_bench.timing.device import describe_device, pick_device
 from litesam_bench.types import LoadContext
 
@@ -232,16 +232,9 @@ def draw(
 ) -> Iterator[Path]:
     """Draw the curves of all systems measured alike, and a contact sheet if asked for."""
     below = result.files[1].relative_to(results_root / "counts" / "edges").parent
-    preset, _ = split_id(result.record.protocol["id"])
-    figure = results_root / "figures" / "edges" / f"{preset}-{below.name}.png"
-    curves = outcome.read_curves(results_root, result.record)
-    if curves:
-        footnote = f", {data.footnote}" if data.footnote else ""
-        curve_figure(
-            curves,
-            figure.with_suffix(""),
-            title=f"{data.name}{footnote}, {preset}",
-        )
+    write_figure(results_root, result.record)
+    figure = figure_path(results_root, result.record)
+    if figure.is_file():
         yield figure
     if gallery:
         system = below / f"{result.files[1].name.removesuffix('.json.gz')}.png"

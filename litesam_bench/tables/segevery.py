@@ -46,7 +46,12 @@ def _sampler(record: Record) -> str:
 
 
 def _sorted(records: Sequence[Record]) -> list[Record]:
-    return sorted(records, key=lambda r: (str(r.system["display"]), _sampler(r)))
+    return sorted(records, key=lambda r: (str(r.system["display"]), _in_order(_sampler(r))))
+
+
+def _in_order(sampler: str) -> tuple[tuple[str, int], ...]:
+    """Sorts `autoppn:64-points` before `autoppn:128-points`."""
+    return tuple((text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", sampler))
 
 
 def _recall(

@@ -2,7 +2,7 @@
 
 One row of panels per system that proposes its own prompts, data set and protocol; the left one has
 the number of prompts, the right one the median time of an image with as many, from timing records
-of one device. A pure function of records.
+of one device, if there are any. A pure function of records.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litesam_bench.records.schema import Record
 
@@ -140,26 +140,50 @@ def figure(rows: Sequence[Panel]) -> bytes:
     """The PNG of some rows."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(10, 0.4 + 3.9 * len(rows)), layout="constrained")
-    for row, (left, right) in zip(rows, drawn.subplots(len(rows), 2, squeeze=False), strict=True):
+    columns = 2 if any(row.device for row in rows) else 1
+    drawn = Figure(figsize=(5 * columns, 0.4 + 3.9 * len(rows)), layout="constrained")
+    grid = drawn.subplots(len(rows), columns, squeeze=False)
+    for row, (left, *others) in zip(rows, grid, strict=True):
         for way, points in row.lines.items():
-            colour, marker, label = _STYLES[way]
-            style = {"color": colour, "marker": marker, "label": label, "lw": 1.8, "ms": 5}
-            left.plot([p.prompts for p in points], [100 * p.ar for p in points], **style)
-            timed = [p for p in points if p.ms is not None]
-            right.plot([p.ms for p in timed], [100 * p.ar for p in timed], **style)
-        counts = sorted({p.prompts for points in row.lines.values() for p in points})
+            left.plot([p.prompts for p in points], [100 * p.ar for p in points], **_style(way))
+        counts = _apart([p.prompts for points in row.lines.values() for p in points])
         left.set_xscale("log", base=2)
         left.set_xticks(counts, [str(n) for n in counts], fontsize=8)
         left.minorticks_off()
         left.set(xlabel="prompts", title=row.title)
-        right.set(xlabel=f"median ms per image: {row.device}" if row.device else "not timed")
-        for axes in (left, right):
-            _dress(axes, row.references)
+        _dress(left, row.references)
         left.legend(fontsize=8)
+        for right in others:
+            _draw_times(right, row)
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _draw_times(axes: Axes, row: Panel) -> None:
+    """AR against time; a panel without times is left out, and says nothing."""
+    if not row.device:
+        axes.set_visible(False)
+        return
+    for way, points in row.lines.items():
+        timed = [(p.ms, 100 * p.ar) for p in points if p.ms is not None]
+        axes.plot([ms for ms, _ in timed], [ar for _, ar in timed], **_style(way))
+    axes.set(xlabel=f"median ms per image: {row.device}")
+    _dress(axes, row.references)
+
+
+def _style(way: str) -> dict[str, Any]:
+    colour, marker, label = _STYLES[way]
+    return {"color": colour, "marker": marker, "label": label, "lw": 1.8, "ms": 5}
+
+
+def _apart(counts: Sequence[int]) -> list[int]:
+    """The counts whose labels have room on a doubling axis: 121 and 128 share one."""
+    kept: list[int] = []
+    for count in sorted(counts, reverse=True):
+        if not kept or count < 0.8 * kept[-1]:
+            kept.append(count)
+    return kept[::-1]
 
 
 def _dress(axes: Axes, references: Mapping[str, float]) -> None:

@@ -97,6 +97,22 @@ def test_the_same_run_writes_the_same_bytes(folders: Path) -> None:
     assert files() == first
 
 
+def test_report_draws_the_curves_again(folders: Path, capsys: Any) -> None:
+    """Also where a setting brings a dot into the name."""
+    assert run([*MAPS, "--max-dist", "0.01"]) == 0
+    drawn = {p: p.read_bytes() for p in (folders / "results" / "figures").rglob("*.*")}
+    assert {p.name.split("-gt-")[0] for p in drawn} == {"bsds-d0.01@1"}
+    for path in drawn:
+        path.unlink()
+    capsys.readouterr()
+    assert run(["report", "--results", "results"]) == 0
+    out = capsys.readouterr().out
+    assert all(path.name in out for path in drawn)
+    assert {p: p.read_bytes() for p in drawn} == drawn
+    assert run(["report", "--results", "results"]) == 0
+    assert "figures" not in capsys.readouterr().out
+
+
 def test_text_output_is_data_on_stdout(folders: Path, capsys: Any) -> None:
     assert run(MAPS) == 0
     captured = capsys.readouterr()

@@ -138,4 +138,8 @@ def test_the_figure_is_the_same_twice_and_only_written_when_it_changes(tmp_path:
     assert segevery_figure.write(records, tmp_path) == [tmp_path / segevery_figure.NAME]
     assert segevery_figure.write(records, tmp_path) == []
     with Image.open(tmp_path / segevery_figure.NAME) as picture:
+        assert picture.size == (600, 516)
+    timed = [*records, replace(time("GPU A", "grid:8"), system={**records[0].system})]
+    segevery_figure.write(timed, tmp_path)
+    with Image.open(tmp_path / segevery_figure.NAME) as picture:
         assert picture.size == (1200, 516)
