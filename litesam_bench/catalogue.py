@@ -56,7 +56,9 @@ def prompts_text(can: Capabilities) -> str:
         "everything": can.everything,
         "edges": can.edges,
     }
-    limit = f" (at most {can.max_points} points)" if can.max_points is not None else ""
+    limit = ""
+    if can.max_points is not None:
+        limit = " (one point)" if can.max_points == 1 else f" (at most {can.max_points} points)"
     return ", ".join(word for word, able in words.items() if able) + limit
 
 

@@ -289,6 +289,7 @@ def run(
     a learned detector.
     """
     from litesam_bench import paths
+    from litesam_bench.edges.pool import worker_pool
     from litesam_bench.edges.run import ModelOptions, from_system
 
     data = open_data(data_root)
@@ -296,8 +297,9 @@ def run(
     made = data if whole else replace(data, images=images)
     maps = from_system("canny", made, None, paths.runs_root(), ModelOptions(threads=workers)).folder
     result: dict[str, Any] = {"data": data.name, "images": len(images), "thresholds": n_thresholds}
-    if whole:  # before the peers, whose memory would count as a worker's
-        result["whole"] = whole_set(data, maps, workers)
+    if whole:  # in a process of its own: what this one has would count as a worker's
+        with worker_pool(1) as pool:
+            result["whole"] = pool.submit(whole_set, data, maps, workers).result()
     problems = cases(images, maps, n_thresholds)
     return {**result, "matching": matching(problems), "thinning": thinning(problems)}
 

@@ -196,9 +196,11 @@ def _run(
         return
     with worker_pool(min(workers, len(todo))) as pool:
         futures = [pool.submit(count_file, *task, settings) for task in todo]
+        finished = False
         try:
             for future in as_completed(futures):
                 yield future.result()
+            finished = True
         except BrokenProcessPool as error:
             raise BenchError(
                 "a worker process was ended from outside, most often because memory ran out",
@@ -206,7 +208,7 @@ def _run(
                 "images that are done are kept",
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=finished, cancel_futures=True)
 
 
 def count_file(image: BoundaryImage, map_path: Path, key: str, settings: Settings) -> Line:

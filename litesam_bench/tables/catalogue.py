@@ -16,7 +16,7 @@ from litesam_bench.tables.render import Cell, Column, Table
 
 def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) -> list[Table]:
     """The catalogue; systems of other installed packages are not in it."""
-    families = [list(group) for _, group in groupby(shipped_systems(), _family)]
+    families = [list(group) for _, group in groupby(sorted(shipped_systems(), key=_place), _family)]
     return [
         Table(
             name="catalogue",
@@ -37,6 +37,13 @@ def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) ->
             ),
         )
     ]
+
+
+def _place(system: System) -> tuple[bool, bool, str]:
+    """Networks that segment first, then those for edges, then what has no weights."""
+    can = system.spec.capabilities
+    segments = can.points or can.boxes or can.everything
+    return system.spec.training == "not-applicable", not segments, system.spec.family
 
 
 def _family(system: System) -> str:

@@ -14,6 +14,11 @@ from litesam_bench.tables.render import Cell, Column, Table
 SPEED, COMPLEXITY = "lite-sam/autoppn-speed", "lite-sam/complexity"
 _AR = ("ar10", "ar100", "ar1000", "ar1000_s", "ar1000_m", "ar1000_l")
 _PUBLISHED_SET = "coco-val2017"
+_CAPTIONS = {
+    "segevery-time": "Segment everything, pixels to RLE: milliseconds per image",
+    "latency": "A user's prompts, pixels to masks: milliseconds per image",
+}
+_PHASES = ("preprocess", "encode", "prompts", "decode", "filter", "rle", "nms", "restore")
 _DEFAULT_COUNTS = {"grid:32": "grid-search", "autoppn:256-points": "autoppn"}
 
 
@@ -51,7 +56,7 @@ def _sorted(records: Sequence[Record]) -> list[Record]:
 
 def _in_order(sampler: str) -> tuple[tuple[str, int], ...]:
     """Sorts `autoppn:64-points` before `autoppn:128-points`."""
-    return tuple((text, int(number or 0)) for text, number in re.findall(r"(\D+)(\d*)", sampler))
+    return tuple((text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", sampler))
 
 
 def _recall(
@@ -94,15 +99,18 @@ def _time(
     published: Mapping[str, PublishedTable], key: tuple[str, ...], records: Sequence[Record]
 ) -> Table:
     name, device, dtype, data, digest = key
-    phases = list(dict.fromkeys(phase for r in records for phase in r.timing_s))
+    measured = {phase for r in records for phase in r.timing_s}
+    phases = [*(p for p in _PHASES if p in measured), *sorted(measured - {*_PHASES})]
+    printed = [_printed(published, record, "segevery_ms") for record in _sorted(records)]
     rows = []
-    for record in _sorted(records):
+    for record, paper in zip(_sorted(records), printed, strict=True):
         facts = record.environment["facts"]
         rows.append(
             (
-                Cell(str(record.system["display"]), tuple(record.footnotes)),
+                # what a model was trained on says nothing about its time
+                Cell(str(record.system["display"]), tuple(_without_domain(record.footnotes))),
                 Cell(_sampler(record)),
-                Cell(_printed(published, record, "segevery_ms")),
+                *([Cell(paper)] if any(printed) else []),
                 cell(record, "median", percent=False, digits=1),
                 cell(record, "p90", percent=False, digits=1),
                 *(
@@ -116,11 +124,11 @@ def _time(
         )
     return Table(
         name=_file_name(*key),
-        caption=f"Milliseconds on {device}, {dtype}",
+        caption=f"{_CAPTIONS[name.partition('@')[0]]} on {device}, {dtype}",
         columns=(
             Column("System", align="left"),
             Column("Prompts from", align="left"),
-            Column("ms, paper"),
+            *([Column("ms, paper")] if any(printed) else []),
             Column("median"),
             Column("p90"),
             *(Column(phase, "median of the phase") for phase in phases),
@@ -135,9 +143,15 @@ def _time(
             ("Dataset digest", digest),
             ("Protocol", name),
         ),
-        footnotes=("The paper's times are of a device that it does not name.",),
+        footnotes=(
+            ("The paper's times are of a device that it does not name.",) if any(printed) else ()
+        ),
         commands=(f"litesam-bench {name.partition('@')[0]}",),
     )
+
+
+def _without_domain(footnotes: Sequence[str]) -> list[str]:
+    return [note for note in footnotes if not note.startswith("not zero-shot")]
 
 
 def _ratio(record: Record) -> Cell:

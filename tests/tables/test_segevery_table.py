@@ -80,9 +80,9 @@ def test_devices_never_share_a_table() -> None:
     ]
     tables = segevery.build(PUBLISHED, records)
     assert [t.caption for t in tables] == [
-        "Milliseconds on GPU A, bf16",
-        "Milliseconds on GPU A, fp32",
-        "Milliseconds on GPU B, fp32",
+        "Segment everything, pixels to RLE: milliseconds per image on GPU A, bf16",
+        "Segment everything, pixels to RLE: milliseconds per image on GPU A, fp32",
+        "Segment everything, pixels to RLE: milliseconds per image on GPU B, fp32",
     ]
     rows = {row[1].text: [cell.text for cell in row] for row in tables[1].rows}
     assert rows["grid:32"][2:7] == ["2084", "2000.0", "2100.0", "1500.0", "500.0"]
