@@ -273,11 +273,10 @@ def _everything(
     unfiltered = replace(config, pred_iou_thresh=0, stability_thresh=0)
     every = generate(segmenter, image, sampler, unfiltered, notify=notify).proposals
     best = sorted(every, key=lambda p: p.predicted_iou + p.stability, reverse=True)[:MOST_TRUSTED]
-    remark += (
-        f"; no mask passed SAM's thresholds, so these are the {len(best)} with the highest mean of "
-        "predicted IoU and stability"
+    return tuple(best), (
+        f"the {len(best)} masks with the highest mean of predicted IoU and stability, as no mask "
+        f"passed SAM's thresholds ({found.funnel.describe()})"
     )
-    return tuple(best), remark
 
 
 def _write(out: Path, path: Path, image: ImageU8, found: tuple[Proposal, ...]) -> None:
