@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from litesam_bench.errors import WeightsError
 from litesam_bench.family import require
 from litesam_bench.spec import InputSpec, SystemSpec, Weights
 from litesam_bench.types import Capabilities, LoadContext, Segmenter
@@ -91,27 +90,9 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
         UsageError: timm is not installed.
         WeightsError: no checkpoint, or one that does not fit.
     """
-    import torch
-
-    from litesam_bench.sam.checkpoint import load_state_dict_file, load_strict
-
-    if context.weights is None:
-        assert spec.weights is not None
-        raise WeightsError(
-            f"{spec.name} needs {spec.weights.file_name} from {spec.weights.url}",
-            fix=f"litesam-bench weights pull {spec.name}",
-        )
     require("timm")
     from litesam_bench.family.efficientvit_sam import EfficientVitSamSegmenter, remap
+    from litesam_bench.sam.checkpoint import load_official
 
-    state = remap(load_state_dict_file(context.weights))
-    with torch.device("meta"):  # no time spent on initial values that the checkpoint replaces
-        model = network(spec)
-    load_strict(
-        model,
-        state,
-        allow_missing=spec.allow_missing,
-        allow_unexpected=spec.allow_unexpected,
-        source=context.weights,
-    )
+    model = load_official(spec, context, network, remap)
     return EfficientVitSamSegmenter(model, spec.input, context)

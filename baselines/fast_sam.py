@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from litesam_bench.errors import WeightsError
 from litesam_bench.spec import InputSpec, SystemSpec, Weights
 from litesam_bench.types import Capabilities, LoadContext
 
@@ -90,20 +89,7 @@ def load(spec: SystemSpec, context: LoadContext) -> FastSamSegmenter:
     """
     from litesam_bench.family.fast_sam import FastSamSegmenter, remap
     from litesam_bench.family.yolo import load_yolo_state
-    from litesam_bench.sam.checkpoint import load_strict
+    from litesam_bench.sam.checkpoint import load_official
 
-    if context.weights is None:
-        assert spec.weights is not None
-        raise WeightsError(
-            f"{spec.name} needs {spec.weights.file_name} from {spec.weights.url}",
-            fix=f"litesam-bench weights pull {spec.name}",
-        )
-    model = network(spec)
-    load_strict(
-        model,
-        remap(load_yolo_state(context.weights)),
-        allow_missing=spec.allow_missing,
-        allow_unexpected=spec.allow_unexpected,
-        source=context.weights,
-    )
+    model = load_official(spec, context, network, remap, read=load_yolo_state, initialised=True)
     return FastSamSegmenter(model, spec.input.size, context)

@@ -42,8 +42,14 @@ SPECS = (
 
 
 def load(spec: SystemSpec, context: LoadContext) -> NetworkEdges:
-    """The checkpoint, loaded strictly."""
-    from litesam_bench.edges.hed import Hed, convert
-    from litesam_bench.edges.learned import load_network
+    """The checkpoint, loaded strictly.
 
-    return load_network(Hed(), convert, spec, context, bgr=True)
+    Raises:
+        WeightsError: no checkpoint, or one that does not fit.
+    """
+    from litesam_bench.edges.hed import Hed, convert
+    from litesam_bench.edges.learned import NetworkEdges
+    from litesam_bench.sam.checkpoint import load_official
+
+    model = load_official(spec, context, lambda _: Hed(), convert, initialised=True)
+    return NetworkEdges(model, spec, context, bgr=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litesam_bench.errors import WeightsError
 from litesam_bench.spec import SystemSpec, Weights
 from litesam_bench.types import Capabilities, LoadContext, Segmenter
 
@@ -109,31 +108,24 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
         UsageError: timm is not installed.
         WeightsError: a file is missing, or does not fit.
     """
-    import torch
+    from functools import partial
 
     from litesam_bench.family.mobile_sam_v2 import remap
     from litesam_bench.family.some_tokens import SomeTokensSegmenter
-    from litesam_bench.sam.checkpoint import load_strict
+    from litesam_bench.sam.checkpoint import load_official
 
-    if context.weights is None:
-        raise WeightsError(
-            f"{spec.name} needs {_DECODER.file_name} from {_DECODER.url}",
-            fix=f"litesam-bench weights pull {spec.name}",
-        )
-    # on the meta device no time goes into initial values; TinyViT has a table that no file replaces
-    with torch.device("cpu" if _encoder_of(spec) == "tiny-vit" else "meta"):
-        model = network(spec)
-    load_strict(
-        model,
-        remap(_both_files(spec, Path(context.weights)), _encoder_of(spec)),
-        allow_missing=spec.allow_missing,
-        allow_unexpected=spec.allow_unexpected,
-        source=context.weights,
+    model = load_official(
+        spec,
+        context,
+        network,
+        partial(remap, encoder=_encoder_of(spec)),
+        read=partial(_both_files, spec),
+        initialised=_encoder_of(spec) == "tiny-vit",
     )
     return SomeTokensSegmenter(model, spec.input, context, tokens=(0,))
 
 
-def _both_files(spec: SystemSpec, decoder: Path) -> dict[str, Tensor]:
+def _both_files(spec: SystemSpec, decoder: str) -> dict[str, Tensor]:
     """The parameters of decoder and encoder; the encoder's file lies beside the decoder's.
 
     A single file with both is taken as well.
@@ -145,7 +137,7 @@ def _both_files(spec: SystemSpec, decoder: Path) -> dict[str, Tensor]:
     if encoder_part(state):
         return state
     return state | encoder_part(
-        load_state_dict_file(decoder.with_name(spec.companions[0].file_name))
+        load_state_dict_file(Path(decoder).with_name(spec.companions[0].file_name))
     )
 
 

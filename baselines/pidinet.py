@@ -79,9 +79,17 @@ SPECS = (
 
 
 def load(spec: SystemSpec, context: LoadContext) -> NetworkEdges:
-    """The official weights, loaded strictly, differences converted to ordinary convolutions."""
-    from litesam_bench.edges.learned import load_network
-    from litesam_bench.edges.pidinet import PiDiNet, convert
+    """The official weights, loaded strictly, differences converted to ordinary convolutions.
 
-    network = PiDiNet(_WIDTHS[spec.name.removesuffix("-l")], refined=not spec.name.endswith("-l"))
-    return load_network(network, convert, spec, context)
+    Raises:
+        WeightsError: no checkpoint, or one that does not fit.
+    """
+    from litesam_bench.edges.learned import NetworkEdges
+    from litesam_bench.edges.pidinet import PiDiNet, convert
+    from litesam_bench.sam.checkpoint import load_official
+
+    width, refined = _WIDTHS[spec.name.removesuffix("-l")], not spec.name.endswith("-l")
+    model = load_official(
+        spec, context, lambda _: PiDiNet(width, refined=refined), convert, initialised=True
+    )
+    return NetworkEdges(model, spec, context)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from litesam_bench.errors import WeightsError
 from litesam_bench.spec import SystemSpec, Weights
 from litesam_bench.types import Capabilities, LoadContext, Segmenter
 
@@ -89,27 +88,9 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
         WeightsError: no checkpoint, or one that does not fit.
         UsageError: Light HQ-SAM without timm.
     """
-    import torch
-
     from litesam_bench.family.sam_hq import remap
-    from litesam_bench.sam.checkpoint import load_state_dict_file, load_strict
+    from litesam_bench.sam.checkpoint import load_official
     from litesam_bench.sam.segmenter import SamSegmenter
 
-    if context.weights is None:
-        assert spec.weights is not None
-        raise WeightsError(
-            f"{spec.name} needs {spec.weights.file_name} from {spec.weights.url}",
-            fix=f"litesam-bench weights pull {spec.name}",
-        )
-    state = remap(load_state_dict_file(context.weights))
-    # no time spent on initial values; TinyViT in timm has a table that no checkpoint holds
-    with torch.device("cpu" if spec.extra else "meta"):
-        model = network(spec)
-    load_strict(
-        model,
-        state,
-        allow_missing=spec.allow_missing,
-        allow_unexpected=spec.allow_unexpected,
-        source=context.weights,
-    )
+    model = load_official(spec, context, network, remap, initialised=spec.name == "sam-hq-vit-tiny")
     return SamSegmenter(model, spec.input, context, fast=False)

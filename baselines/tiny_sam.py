@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from litesam_bench.errors import WeightsError
 from litesam_bench.spec import SystemSpec, Weights
 from litesam_bench.types import Capabilities, LoadContext, Segmenter
 
@@ -64,20 +63,7 @@ def load(spec: SystemSpec, context: LoadContext) -> Segmenter:
     """
     from litesam_bench.family.some_tokens import SomeTokensSegmenter
     from litesam_bench.family.tiny_vit import remap
-    from litesam_bench.sam.checkpoint import load_state_dict_file, load_strict
+    from litesam_bench.sam.checkpoint import load_official
 
-    if context.weights is None:
-        assert spec.weights is not None
-        raise WeightsError(
-            f"{spec.name} needs {spec.weights.file_name} from {spec.weights.url}",
-            fix=f"litesam-bench weights pull {spec.name}",
-        )
-    model = network(spec)
-    load_strict(
-        model,
-        remap(load_state_dict_file(context.weights)),
-        allow_missing=spec.allow_missing,
-        allow_unexpected=spec.allow_unexpected,
-        source=context.weights,
-    )
+    model = load_official(spec, context, network, remap, initialised=True)
     return SomeTokensSegmenter(model, spec.input, context, tokens=(1, 2, 3))

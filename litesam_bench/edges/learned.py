@@ -1,16 +1,12 @@
-"""Edge networks as `EdgeDetector`s: preprocessing, strict weights, one image at a time."""
+"""Edge networks as `EdgeDetector`s: preprocessing, one image at a time."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from litesam_bench.errors import WeightsError
-from litesam_bench.sam.checkpoint import load_state_dict_file, load_strict
 from litesam_bench.spec import SystemSpec
 from litesam_bench.types import ImageU8, LoadContext
 
@@ -43,24 +39,3 @@ class NetworkEdges:
         with torch.inference_mode():
             strength: Tensor = self._network(batch.to(self._device, self._dtype))[0]
         return strength.double().clamp(0, 1).cpu().numpy()
-
-
-def load_network(
-    network: nn.Module,
-    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
-    spec: SystemSpec,
-    context: LoadContext,
-    *,
-    bgr: bool = False,
-) -> NetworkEdges:
-    """Load a checkpoint strictly, after `convert` gave its parameters the network's names.
-
-    Raises WeightsError: no checkpoint, or one that does not fit.
-    """
-    if context.weights is None:
-        raise WeightsError(
-            f"{spec.name} needs its checkpoint", fix=f"litesam-bench weights pull {spec.name}"
-        )
-    state = convert(load_state_dict_file(context.weights))
-    load_strict(network, state, source=context.weights)
-    return NetworkEdges(network, spec, context, bgr=bgr)

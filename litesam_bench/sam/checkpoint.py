@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import safetensors.torch
 import torch
@@ -15,9 +15,54 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from litesam_bench.errors import WeightsError
+from litesam_bench.spec import SystemSpec
+from litesam_bench.types import LoadContext
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _WRAPPERS = ("model", "state_dict")
 _FETCH_AGAIN = "delete the file and run: litesam-bench weights pull"
+
+
+def load_official(
+    spec: SystemSpec,
+    context: LoadContext,
+    network: Callable[[SystemSpec], Network],
+    remap: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
+    *,
+    read: Callable[[str], Mapping[str, Tensor]] | None = None,
+    initialised: bool = False,
+) -> Network:
+    """A system's network with its official weights, on the CPU: what most adapters begin with.
+
+    Args:
+        network: builds the model without weights.
+        remap: the file's names to the model's.
+        read: reads the file; by default `load_state_dict_file`.
+        initialised: build the model with initial values. Needed where it has tensors that no
+            checkpoint holds, such as TinyViT's table of attention offsets; else they cost time for
+            nothing.
+
+    Raises:
+        WeightsError: no checkpoint, or one that does not fit, but for the keys that the SPEC names.
+    """
+    if context.weights is None:
+        assert spec.weights is not None, f"{spec.name} has no official weights"
+        raise WeightsError(
+            f"{spec.name} needs {spec.weights.file_name} from {spec.weights.url}",
+            fix=f"litesam-bench weights pull {spec.name}",
+        )
+    state = remap((read or load_state_dict_file)(context.weights))
+    with torch.device("cpu" if initialised else "meta"):
+        model = network(spec)
+    load_strict(
+        model,
+        state,
+        allow_missing=spec.allow_missing,
+        allow_unexpected=spec.allow_unexpected,
+        source=context.weights,
+    )
+    return model
 
 
 def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
