@@ -42,10 +42,12 @@ def build_yolo(config: str, *, classes: int, reg_max: int = 16) -> nn.Module:
     """
     os.environ.setdefault("YOLO_VERBOSE", "False")
     os.environ.setdefault("YOLO_OFFLINE", "True")  # importing it must not call home
-    tasks = require("ultralytics.nn.tasks", "ultralytics")
-    kind = tasks.SegmentationModel if config.endswith("-seg") else tasks.DetectionModel
-    described = tasks.yaml_model_load(f"{config}.yaml") | {"reg_max": reg_max}
-    with torch.device("cpu"):  # it measures its strides by a forward pass
+    # Whatever device is the default: importing it makes tensors that all its networks share, and
+    # building one measures its strides by a forward pass.
+    with torch.device("cpu"):
+        tasks = require("ultralytics.nn.tasks", "ultralytics")
+        kind = tasks.SegmentationModel if config.endswith("-seg") else tasks.DetectionModel
+        described = tasks.yaml_model_load(f"{config}.yaml") | {"reg_max": reg_max}
         model: nn.Module = kind(described, nc=classes, verbose=False)
     return model.eval()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +139,17 @@ def test_official_network_is_read_from_its_own_pickle(tmp_path: Path) -> None:
     found = load_yolo_state(path)
     assert set(found) == set(network.state_dict())
     assert found["model.22.dfl.conv.weight"].flatten().tolist() == list(range(26))
+
+
+def test_a_network_counted_on_shapes_alone_leaves_the_next_one_whole() -> None:
+    """In a process of its own: what counts is the device on which ultralytics is first imported."""
+    pytest.importorskip("ultralytics", reason="AGPL-3.0: needs the extra `ultralytics`")
+    code = (
+        "import torch\n"
+        "from litesam_bench.family.yolo import build_yolo\n"
+        "with torch.device('meta'):\n"
+        "    build_yolo('yolov8n-seg', classes=1)\n"
+        "network = build_yolo('yolov8n-seg', classes=1).to('cpu', torch.float64)\n"
+        "print(next(network.parameters()).device)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "cpu\n"
