@@ -151,6 +151,6 @@ def test_preprocessing(name: str, bgr: bool) -> None:
 
 def test_without_weights_the_command_that_gets_them_is_named() -> None:
     (system,) = registry.resolve("hed")
-    with pytest.raises(WeightsError, match="network-bsds500.pytorch") as caught:
+    with pytest.raises(WeightsError, match=r"network-bsds500\.pytorch") as caught:
         system.load(system.spec, LoadContext())
     assert "weights pull hed" in caught.value.fix
