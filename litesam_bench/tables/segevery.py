@@ -14,9 +14,19 @@ from litesam_bench.tables.render import Cell, Column, Table
 SPEED, COMPLEXITY = "lite-sam/autoppn-speed", "lite-sam/complexity"
 _AR = ("ar10", "ar100", "ar1000", "ar1000_s", "ar1000_m", "ar1000_l")
 _PUBLISHED_SET = "coco-val2017"
-_CAPTIONS = {
-    "segevery-time": "Segment everything, pixels to RLE: milliseconds per image",
-    "latency": "A user's prompts, pixels to masks: milliseconds per image",
+_TIMES = {
+    "segevery-time": (
+        "Segment everything, pixels to RLE: milliseconds per image",
+        "litesam-bench segevery-time",
+    ),
+    "latency": (
+        "A user's prompts, pixels to masks: milliseconds per image",
+        "litesam-bench latency",
+    ),
+    "network-latency": (
+        "Networks alone, random weights: milliseconds per image",
+        "litesam-bench profile --latency",
+    ),
 }
 _PHASES = ("preprocess", "encode", "prompts", "decode", "filter", "rle", "nms", "restore")
 _DEFAULT_COUNTS = {"grid:32": "grid-search", "autoppn:256-points": "autoppn"}
@@ -55,7 +65,9 @@ def _sorted(records: Sequence[Record]) -> list[Record]:
 
 
 def _in_order(sampler: str) -> tuple[tuple[str, int], ...]:
-    """Sorts `autoppn:64-points` before `autoppn:128-points`."""
+    """Sorts `encoder` first and `autoppn:64-points` before `autoppn:128-points`."""
+    if sampler == "encoder":
+        return ()
     return tuple((text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", sampler))
 
 
@@ -99,6 +111,9 @@ def _time(
     published: Mapping[str, PublishedTable], key: tuple[str, ...], records: Sequence[Record]
 ) -> Table:
     name, device, dtype, data, digest = key
+    preset = name.partition("@")[0]
+    caption, command = _TIMES[preset]
+    masks = preset == "segevery-time"
     measured = {phase for r in records for phase in r.timing_s}
     phases = [*(p for p in _PHASES if p in measured), *sorted(measured - {*_PHASES})]
     printed = [_printed(published, record, "segevery_ms") for record in _sorted(records)]
@@ -118,22 +133,22 @@ def _time(
                     for p in phases
                 ),
                 Cell(f"{facts['prompts']:.0f}" if "prompts" in facts else ""),
-                Cell(f"{facts['masks']:.0f}" if "masks" in facts else ""),
+                *([Cell(f"{facts['masks']:.0f}")] if masks else []),
                 _ratio(record),
             )
         )
     return Table(
         name=_file_name(*key),
-        caption=f"{_CAPTIONS[name.partition('@')[0]]} on {device}, {dtype}",
+        caption=f"{caption} on {device}, {dtype}",
         columns=(
             Column("System", align="left"),
-            Column("Prompts from", align="left"),
+            Column("Prompts from" if masks else "What", align="left"),
             *([Column("ms, paper")] if any(printed) else []),
             Column("median"),
             Column("p90"),
             *(Column(phase, "median of the phase") for phase in phases),
             Column("prompts"),
-            Column("masks"),
+            *([Column("masks")] if masks else []),
             Column("ratio [95 %]"),
         ),
         rows=tuple(rows),
@@ -146,7 +161,7 @@ def _time(
         footnotes=(
             ("The paper's times are of a device that it does not name.",) if any(printed) else ()
         ),
-        commands=(f"litesam-bench {name.partition('@')[0]}",),
+        commands=(command,),
     )
 
 

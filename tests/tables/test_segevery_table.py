@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from litesam_bench.records.schema import Coverage, Metric, Record
@@ -95,6 +96,24 @@ def test_the_index_lists_them() -> None:
     lines = [line for line in files["README.md"].splitlines() if "segevery" in line]
     assert len(lines) == 2
     assert all("coco-val2017, digest abcdef012345" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("preset", "command"),
+    [("latency", "litesam-bench latency"), ("network-latency", "litesam-bench profile --latency")],
+)
+def test_times_of_prompts_have_tables_of_their_own(preset: str, command: str) -> None:
+    records = [
+        replace(time("GPU A"), protocol={"id": f"{preset}/{what}@1"})
+        for what in ("10-points", "encoder", "1-points")
+    ]
+    for record in records:
+        record.environment["facts"] = {"prompts": 1}
+    (table,) = segevery.build(PUBLISHED, records)
+    assert table.commands == (command,)
+    assert [row[1].text for row in table.rows] == ["encoder", "1-points", "10-points"]
+    heads = [column.label for column in table.columns]
+    assert "masks" not in heads and "ms, paper" not in heads
 
 
 # --- figure --------------------------------------------------------------------------------------
