@@ -48,7 +48,7 @@ class Table:
     caption: the title, as the paper prints it.
     context: what all measured cells share, as (name, value): data, digest, protocol, device.
     footnotes: notes that concern the table as a whole; notes of single cells are in the cells.
-    commands: what to type to measure the table's empty cells.
+    commands: what measures the table's numbers, and those that are missing.
     """
 
     name: str
@@ -90,7 +90,7 @@ def to_markdown(table: Table) -> str:
     text = "\n".join([*lines, to_markdown_body(table)])
     if table.commands:
         text += "\n".join(
-            ["", "To measure the empty cells:", "", "```console", *table.commands, "```", ""]
+            ["", "Measured by:", "", "```console", *table.commands, "```", ""]
         )
     return text
 

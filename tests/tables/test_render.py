@@ -49,7 +49,7 @@ def test_markdown_whole() -> None:
         "<sup>b</sup> second  \n"
         "100 % of it\n"
         "\n"
-        "To measure the empty cells:\n"
+        "Measured by:\n"
         "\n"
         "```console\n"
         "litesam-bench report\n"
