@@ -89,9 +89,7 @@ def to_markdown(table: Table) -> str:
         lines += [*(f"- {_markdown_text(k)}: {_markdown_text(v)}" for k, v in table.context), ""]
     text = "\n".join([*lines, to_markdown_body(table)])
     if table.commands:
-        text += "\n".join(
-            ["", "Measured by:", "", "```console", *table.commands, "```", ""]
-        )
+        text += "\n".join(["", "Measured by:", "", "```console", *table.commands, "```", ""])
     return text
 
 
