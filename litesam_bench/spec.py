@@ -22,6 +22,7 @@ class Weights:
     `sha256` may be empty only where nobody has published it; then the first pull prints it and
     the record says "unverified". `size_bytes` 0 means unknown. `licence` is the weights' licence,
     which may differ from the code's; `restriction` is printed on first pull ("non-commercial").
+    Weights of your own: the absolute path as `file_name`, and no `url`.
     """
 
     file_name: str

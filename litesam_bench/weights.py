@@ -41,7 +41,8 @@ class Verified:
 
 
 def path_of(weights: Weights) -> Path:
-    """Where the checkpoint lies, or would lie; one without a URL comes with the package."""
+    """Where the checkpoint lies, or would lie; one without a URL comes with the package, or is a
+    third party's own where `file_name` is an absolute path."""
     if not weights.url:
         return paths.shipped_weights_dir() / weights.file_name
     return paths.weights_root() / weights.file_name
@@ -53,6 +54,8 @@ def model_card(spec: SystemSpec) -> dict[str, Any] | None:
     if spec.weights is None or spec.weights.url:
         return None
     path = path_of(spec.weights).with_suffix(".json")
+    if not path.is_file():  # somebody's own weights, given by path
+        return None
     card: dict[str, Any] = json.loads(path.read_text())
     return card
 
@@ -166,6 +169,11 @@ def _pull(
 def _hashed(name: str, weights: Weights) -> tuple[Path, str]:
     """Path and sha256 of a file of the system `name`. Raises WeightsError when it is missing."""
     path = path_of(weights)
+    if not path.is_file() and Path(weights.file_name).is_absolute():
+        raise WeightsError(
+            f"{name} needs {path}, which does not exist",
+            fix="train it, or give the right path in the system's file",
+        )
     if not path.is_file() and not weights.url:
         raise WeightsError(
             f"{path}, which comes with litesam-bench, is missing",

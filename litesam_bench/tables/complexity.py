@@ -7,7 +7,6 @@ it has been measured.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +14,7 @@ from decimal import Decimal
 from litesam_bench.records.schema import Record
 from litesam_bench.tables.measured import cell, difference, number
 from litesam_bench.tables.published import PublishedRow, PublishedTable
-from litesam_bench.tables.render import Cell, Column, Table
+from litesam_bench.tables.render import Cell, Column, Table, slug
 
 SYSTEM_PROTOCOL, BACKBONE_PROTOCOL = "complexity/system@1", "complexity/backbone@1"
 _ENCODER_LATENCY = "network-latency/encoder@1"
@@ -134,7 +133,7 @@ def build(published: Mapping[str, PublishedTable], records: Sequence[Record]) ->
         *(
             _table(
                 _Layout(
-                    _file_name("efficientvit-sam-table1", where),
+                    slug("efficientvit-sam-table1", where),
                     runtime,
                     ("throughput", "coco_ap"),
                     parts=True,
@@ -264,7 +263,3 @@ def _throughput(record: Record | None, timed: Sequence[Record]) -> Cell:
     found = next((r for r in timed if r.system["name"] == name), None)
     median = found.metrics["median"].value if found is not None else None
     return Cell(f"{1000 / median:.3g}" if median else "")
-
-
-def _file_name(name: str, where: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", f"{name}-{where}".lower()).strip("-")

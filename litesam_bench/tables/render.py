@@ -73,6 +73,11 @@ def mark(index: int) -> str:
     return letters
 
 
+def slug(*parts: str) -> str:
+    """A table's name as a file name: `latency-1-gpu-a-bf16` of `latency@1`, `GPU A`, `bf16`."""
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
+
+
 def numbered_notes(table: Table) -> dict[str, str]:
     """Footnote text -> marker, in reading order; a text that occurs twice has one marker."""
     notes = dict.fromkeys(note for row in table.rows for cell in row for note in cell.notes)

@@ -24,6 +24,7 @@ from litesam_bench.tables import (
     glance,
     litevit_blocks,
     segevery,
+    speed,
     zeroshot,
 )
 from litesam_bench.tables.published import PublishedTable
@@ -50,6 +51,7 @@ BUILDERS: tuple[Builder, ...] = (
     efficientvit.build,
     edges.build,
     segevery.build,
+    speed.build,
     agreement.build,
 )
 _INDEX = "README.md"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from litesam_bench.records.schema import Record
 from litesam_bench.tables.measured import DIGEST_CHARS, cell
 from litesam_bench.tables.published import PublishedTable
-from litesam_bench.tables.render import Cell, Column, Table
+from litesam_bench.tables.render import Cell, Column, Table, slug
 
 SPEED, COMPLEXITY = "lite-sam/autoppn-speed", "lite-sam/complexity"
 _AR = ("ar10", "ar100", "ar1000", "ar1000_s", "ar1000_m", "ar1000_l")
@@ -91,7 +91,7 @@ def _recall(
     heads = [Column(name.removeprefix("ar"), "AR@") for name in _AR[:3]]
     heads += [Column(name[-1].upper(), "AR@1000") for name in _AR[3:]]
     return Table(
-        name=_file_name("segevery", *key),
+        name=slug("segevery", *key),
         caption="Segment everything: mask AR in percent",
         columns=(
             Column("System", align="left"),
@@ -138,7 +138,7 @@ def _time(
             )
         )
     return Table(
-        name=_file_name(*key),
+        name=slug(*key),
         caption=f"{caption} on {device}, {dtype}",
         columns=(
             Column("System", align="left"),
@@ -192,7 +192,3 @@ def _printed(published: Mapping[str, PublishedTable], record: Record, key: str) 
     if row is None or row.cells["sampling"].text != wanted or key not in row.cells:
         return ""
     return row.cells[key].text
-
-
-def _file_name(*parts: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
